@@ -1,0 +1,35 @@
+# Two commands: `make demo` and `make test`. Each sets up what it needs, and each may be repeated.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STORES := stores
+RUNS := runs/cpu_demo
+REPORT := reports/cpu_demo
+
+.PHONY: demo test quick setup benchmarks clean-demo
+
+demo: setup
+	$(BIN)/python -m scaling.prepare_data --gin_file=configs/data/demo.gin
+	$(BIN)/python -m launch.sweep --gin_file=configs/sweeps/cpu_demo.gin
+	$(BIN)/python -m analysis.fit_laws --runs=$(RUNS) --output_dir=$(REPORT)
+
+test: setup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+quick: setup
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not tensorflow"
+
+benchmarks: setup
+	$(BIN)/python -m tests.benchmarks.training_speed
+
+setup: $(VENV)/.installed
+
+# The stamp is written last, so an interrupted installation is begun again.
+$(VENV)/.installed: requirements.lock setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+clean-demo:
+	rm -rf $(RUNS) $(REPORT)

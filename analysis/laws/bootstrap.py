@@ -1,0 +1,153 @@
+"""Bootstrap draws over runs, shared by all laws, and the refits that turn them into intervals.
+
+What is resampled is a *run with its own randomness*, never a checkpoint. The branches of one trunk share initialisation, data
+order and trajectory up to their decay, so they are one cluster: to count five branches as five independent runs would narrow
+the intervals of everything that varies between sizes.
+
+Two schemes, chosen by the number of clusters and written into the result:
+
+- **cases** (at least :data:`CASES_FROM` clusters): clusters are drawn with replacement within strata of like size, so that
+  every replicate spans the sizes of the design (Davison and Hinkley 1997, section 3.2).
+- **residuals** (fewer): a ladder of seven trunks cannot be resampled, since replicates would lose whole sizes and the law its
+  footing, and within strata of one trunk nothing would vary. The design stays and the losses vary around the fitted law by a noise
+  that trunks share and a noise of every branch, both estimated by :mod:`analysis.laws.noise` with replicates as a floor; the
+  scale is drawn as well (its chi-square of few degrees of freedom), which widens small-sample intervals as Student's t does.
+
+Approaches 1 and 2 need the design (curves and slices), so they use the residual scheme in both cases.
+"""
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.laws import engine
+from analysis.laws.noise import Noise
+from analysis.laws.table import RunsTable
+
+FloatArray = npt.NDArray[np.float64]
+
+CASES_FROM = 20
+_SMALLEST_STRATUM = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Draws:
+    """R resamplings of K runs.
+
+    Attributes:
+      noise_RxK: deviations of ln L for the residual scheme.
+      weights_RxK: multiplicities of runs for the case scheme; None where there are too few clusters.
+    """
+
+    noise_RxK: FloatArray
+    weights_RxK: FloatArray | None = None
+
+    def __len__(self) -> int:
+        return len(self.noise_RxK)
+
+    def residuals_only(self) -> "Draws":
+        """The same draws without the case scheme."""
+        return Draws(self.noise_RxK)
+
+    def rows(self, index: npt.NDArray) -> "Draws":
+        """The draws of a subset of the runs."""
+        return Draws(self.noise_RxK[:, index], None if self.weights_RxK is None else self.weights_RxK[:, index])
+
+    @property
+    def method(self) -> str:
+        """How intervals came about, for `method` in laws.json."""
+        scheme = "residuals around the law, shared within trunks" if self.weights_RxK is None else "runs, stratified by size"
+        return f"percentile of {len(self)} bootstrap replicates over {scheme}"
+
+
+NO_DRAWS = Draws(np.zeros((0, 1)))
+
+
+def draw(table: RunsTable, noise: Noise, replicates: int, rng: np.random.Generator) -> Draws:
+    """Draws resamplings of a table.
+
+    Args:
+      table: the runs, K of them.
+      noise: what the residual scheme draws from.
+      replicates: R.
+      rng: the generator; equal generators give equal draws.
+    """
+    cluster_K = table.codes("cluster")
+    clusters, count = int(cluster_K.max()) + 1, len(table)
+    scale_R = np.sqrt(noise.dof / rng.chisquare(noise.dof, replicates)) if replicates else np.zeros(0)
+    shared = noise.between * rng.standard_normal((replicates, clusters))
+    own = noise.within * rng.standard_normal((replicates, count))
+    noise_RxK = scale_R[:, None] * (shared[:, cluster_K] + own)
+    if clusters < CASES_FROM:
+        return Draws(noise_RxK)
+    return Draws(noise_RxK, case_weights(cluster_K, strata(table), replicates, rng))
+
+
+def strata(table: RunsTable) -> npt.NDArray[np.int64]:
+    """A stratum for every run: its size, merged with the next larger sizes until a stratum has three clusters, int64[K]."""
+    size_K, cluster_K = table.codes("params"), table.codes("cluster")
+    stratum_of_size = np.zeros(size_K.max() + 1, np.int64)
+    current, members = 0, set()
+    for size in range(size_K.max() + 1):
+        if len(members) >= _SMALLEST_STRATUM:
+            current, members = current + 1, set()
+        members |= set(cluster_K[size_K == size].tolist())
+        stratum_of_size[size] = current
+    if current and len(members) < _SMALLEST_STRATUM:
+        stratum_of_size[stratum_of_size == current] = current - 1
+    return stratum_of_size[size_K]
+
+
+def case_weights(
+    cluster_K: npt.NDArray[np.int64], stratum_K: npt.NDArray[np.int64], replicates: int, rng: np.random.Generator
+) -> FloatArray:
+    """How often each run is drawn when clusters are drawn with replacement within strata, float64[R, K]."""
+    weights_RxG = np.zeros((replicates, int(cluster_K.max()) + 1))
+    stratum_G = np.zeros(weights_RxG.shape[1], np.int64)
+    stratum_G[cluster_K[::-1]] = stratum_K[::-1]
+    for stratum in np.unique(stratum_G):
+        members = np.flatnonzero(stratum_G == stratum)
+        weights_RxG[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), replicates)
+    return weights_RxG[:, cluster_K]
+
+
+@dataclasses.dataclass(frozen=True)
+class Refits:
+    """Parameters of the accepted replicates, float64[R', P], and why the others are missing."""
+
+    theta: FloatArray
+    rejected: int
+    rescued: int
+
+
+def refit(
+    form: engine.Form, x_KxV: FloatArray, y_K: FloatArray, optimum: engine.Optimum, draws: Draws, delta: float = engine.HUBER_DELTA
+) -> Refits:
+    """Refits every draw from the optimum (warm) and once from another start (cold), and keeps the better end.
+
+    Replicates whose better end is not an optimum are rejected and counted: they would be the optimiser's noise, not the data's.
+
+    Args:
+      form: the law's form.
+      x_KxV: centred variables.
+      y_K: ln L.
+      optimum: of the whole table.
+      draws: of these K runs.
+      delta: Huber threshold.
+    """
+    if not len(draws):
+        return Refits(np.zeros((0, len(optimum.theta))), 0, 0)
+    if draws.weights_RxK is not None:
+        y_RxK, w_RxK = y_K[None], draws.weights_RxK
+    else:
+        y_RxK, w_RxK = form.value(optimum.theta[None], x_KxV) + draws.noise_RxK, np.ones((1, len(y_K)))
+    bounds = form.bounds(y_K)
+    warm, cold = (
+        engine.minimise(form, x_KxV, y_RxK, w_RxK, np.tile(start, (len(draws), 1)), bounds, delta)
+        for start in (optimum.theta, optimum.second_start)
+    )
+    take_cold = (cold.objective < warm.objective * (1 - 1e-9)) & (cold.accepted | ~warm.accepted)
+    theta = np.where(take_cold[:, None], cold.theta, warm.theta)
+    accepted = np.where(take_cold, cold.accepted, warm.accepted)
+    return Refits(theta[accepted], int(np.sum(~accepted)), int(np.sum(take_cold & accepted)))

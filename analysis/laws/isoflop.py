@@ -1,0 +1,224 @@
+"""Chinchilla, approach 2: the minimum of an IsoFLOP parabola at every compute budget.
+
+At each budget a parabola in ln N (and one in ln D) is fitted to the loss; its vertex is the optimum, and power laws of compute go
+through the optima. Hoffmann et al. 2022 (arXiv:2203.15556), section 3.2. Budgets are those of the *actual* FLOPs, within
+10% of each other; D is never derived from C.
+
+A parabola through a valley that is no parabola puts its vertex off the optimum, by a factor that hardly depends on the budget; the
+size of that bias under the fitted parametric law is reported, and a bias-corrected exponent beside the plain one.
+"""
+
+import collections
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.laws import bootstrap, curves, frontier, optimal
+from analysis.laws.result import NotFitted, Result, estimate
+from analysis.laws.table import RunsTable, grouped
+
+FloatArray = npt.NDArray[np.float64]
+
+NAME = "chinchilla_isoflop"
+EQUATION = "N_opt = k_N·C^a, D_opt = k_D·C^b from the vertices of IsoFLOP parabolas; L_opt = E + A/C^gamma"
+SOURCE = "Hoffmann et al. 2022 (arXiv:2203.15556), approach 2"
+
+BUDGET_TOLERANCE = 0.1
+MINIMUM_SIZES = 3
+_ENOUGH_SIZES = 5
+_INTERPOLATED_BUDGETS = 8
+_BIAS_WORTH_SAYING = 0.03
+
+
+@dataclasses.dataclass(frozen=True)
+class Slice:
+    """One IsoFLOP budget: ln C, and ln N, ln D and the reading of ln L [S, K] at its S sizes."""
+
+    log_flops: float
+    log_params: FloatArray
+    log_tokens: FloatArray
+    reading: FloatArray
+
+
+def slices(table: RunsTable) -> tuple[list[Slice], bool]:
+    """The budgets of a table, and whether they had to be interpolated along each size's curve."""
+    trained = _trained_slices(table)
+    covered = sum(np.count_nonzero(part.reading.any(axis=0)) for part in trained)
+    if len(trained) >= 2 and covered >= 0.6 * len(table):
+        return trained, False
+    return _interpolated_slices(table), True
+
+
+def _trained_slices(table: RunsTable) -> list[Slice]:
+    log_flops, size_K = table.log("flops"), table.codes("params")
+    budget_K = grouped(log_flops, BUDGET_TOLERANCE)
+    found = []
+    for budget in np.unique(budget_K):
+        rows = np.flatnonzero(budget_K == budget)
+        sizes = np.unique(size_K[rows])
+        if len(sizes) < MINIMUM_SIZES or np.ptp(log_flops[rows]) > 2 * BUDGET_TOLERANCE:
+            continue
+        average = (size_K[None, :] == sizes[:, None]) & (budget_K == budget)[None, :]
+        reading = average / average.sum(axis=1, keepdims=True)
+        found.append(
+            Slice(float(log_flops[rows].mean()), reading @ table.log("params"), reading @ table.log("tokens"), reading)
+        )
+    return found
+
+
+def _interpolated_slices(table: RunsTable) -> list[Slice]:
+    lines = curves.size_curves(table)
+    grid = np.linspace(table.log("flops").min(), table.log("flops").max(), 200)
+    cover = np.array([sum(line.covers(c) for line in lines) for c in grid])
+    needed = max(MINIMUM_SIZES, min(_ENOUGH_SIZES, int(cover.max()) - 1))
+    usable = grid[cover >= needed]
+    if not len(usable):
+        return []
+    found = []
+    for log_flops in np.linspace(usable[0], usable[-1], _INTERPOLATED_BUDGETS):
+        here = [line for line in lines if line.covers(log_flops)]
+        if len(here) >= MINIMUM_SIZES:
+            found.append(Slice(
+                float(log_flops), np.array([line.log_params for line in here]),
+                np.array([float(line.tokens_at(log_flops)) for line in here]),
+                np.stack([line.reading(log_flops) for line in here]),
+            ))  # fmt: skip
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Vertices:
+    """Vertices of parabolas through rows of losses [R, S]: position ln X, ln L, and whether a minimum lies inside, each [R]."""
+
+    position: FloatArray
+    log_loss: FloatArray
+    upward: npt.NDArray[np.bool_]
+    inside: npt.NDArray[np.bool_]
+
+
+def vertices(x_S: FloatArray, log_loss_RxS: FloatArray) -> Vertices:
+    """Fits L = c0 + c1·u + c2·u², u = x − mean(x), to every row by least squares."""
+    u_S = x_S - x_S.mean()
+    coefficients = np.exp(log_loss_RxS) @ np.linalg.pinv(np.stack([np.ones_like(u_S), u_S, u_S**2], axis=1)).T
+    c0, c1, c2 = coefficients.T
+    upward = c2 > 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        position = -c1 / (2 * c2)
+        loss = c0 - c1**2 / (4 * c2)
+    inside = upward & (position > u_S.min()) & (position < u_S.max()) & (loss > 0)
+    position, loss = np.where(inside, position, np.nan), np.where(inside, loss, np.nan)
+    return Vertices(position + x_S.mean(), np.log(loss), upward, inside)
+
+
+def fit(
+    table: RunsTable, draws: bootstrap.Draws = bootstrap.NO_DRAWS, level: float = 0.9, surface: Result | None = None
+) -> Result | NotFitted:
+    """Fits approach 2.
+
+    Args:
+      table: the runs.
+      draws: bootstrap draws of its rows; the residual scheme is used.
+      level: coverage of the intervals.
+      surface: a fitted L(N, D), for the estimate of the parabolas' bias.
+    """
+    found, interpolated = slices(table)
+    flags = []
+    if interpolated:
+        flags.append(
+            "the sweep has no IsoFLOP budgets: slices were read off each size's loss along its token budgets (cubic in ln C), "
+            "and are not independent"
+        )
+    kept, by_n, by_d, left_out = [], [], [], collections.defaultdict(list)
+    for part in found:
+        log_loss = frontier.resampled(part.reading, table.log("loss"), draws)
+        in_n, in_d = vertices(part.log_params, log_loss), vertices(part.log_tokens, log_loss)
+        if in_n.inside[0] and in_d.inside[0]:
+            kept.append(part)
+            by_n.append(in_n)
+            by_d.append(in_d)
+        else:
+            left_out["opens downward" if not in_n.upward[0] else "has no minimum inside its sizes"].append(part.log_flops)
+    for why, budgets in left_out.items():
+        flags.append(f"left out, because the parabola {why}: {', '.join(f'{np.exp(c):.2e}' for c in budgets)} FLOPs")
+    if len(kept) < 2:
+        reason = f"{len(found)} compute budgets hold at least {MINIMUM_SIZES} sizes, {len(kept)} of them with a minimum inside"
+        return NotFitted(NAME, EQUATION, SOURCE, "; ".join([reason, *flags]))
+    if len(kept) < 4:
+        flags.append(f"only {len(kept)} budgets have a minimum inside")
+    thin = sum(len(part.log_params) < _ENOUGH_SIZES for part in kept)
+    if thin:
+        flags.append(f"{thin} of {len(kept)} parabolas go through fewer than {_ENOUGH_SIZES} sizes")
+    log_params = np.stack([item.position for item in by_n], axis=1)
+    points = frontier.Points(
+        np.array([part.log_flops for part in kept]), log_params, np.stack([item.position for item in by_d], axis=1),
+        np.stack([item.log_loss for item in by_n], axis=1), _weights(log_params),
+    )  # fmt: skip
+    extra, bias_flags, bias_B = _bias(kept, points, table, surface, level, draws)
+    lost = 1 - np.isfinite(log_params[1:]).mean(axis=0) if len(draws) else np.zeros(len(kept))
+    if lost.max() > 0.1:
+        flags.append(f"in up to {100 * lost.max():.0f}% of replicates a budget lost its minimum: the valleys are flat for this noise")
+    used = np.unique(np.concatenate([np.flatnonzero(part.reading.any(axis=0)) for part in kept]))
+    return frontier.result_of(
+        points, name=NAME, equation=EQUATION, source=SOURCE, level=level,
+        method=draws.residuals_only().method if len(draws) else "no bootstrap", flags=(*flags, *bias_flags),
+        run_ids=tuple(table.frame["run_id"].iloc[used]), extra=extra,
+        details={"slices": kept, "points": points, "interpolated": interpolated, "bias": bias_B},
+    )  # fmt: skip
+
+
+def _weights(log_params_RxB: FloatArray) -> FloatArray:
+    """1/Var(ln N_opt) over the replicates of each budget; equal where there are none."""
+    if len(log_params_RxB) < 20:
+        return np.ones(log_params_RxB.shape[1])
+    with np.errstate(invalid="ignore"):
+        variance = np.nanvar(log_params_RxB[1:], axis=0)
+    share = np.isfinite(log_params_RxB[1:]).mean(axis=0)
+    floor = max(float(np.nanmedian(variance)) * 1e-2, 1e-12)
+    return share / np.maximum(np.where(np.isfinite(variance), variance, np.inf), floor)
+
+
+def _bias(kept, points, table, surface, level, draws):  # noqa: ANN001, ANN202 - one step of fit
+    """ln N of the parabola's vertex minus that of the true optimum, were the fitted surface the truth, by budget."""
+    if surface is None:
+        return {}, (), np.zeros(len(kept))
+    cost = optimal.cost_of(table)
+    bias = []
+    for part in kept:
+        smooth = surface.log_loss(np.exp(part.log_params), np.exp(part.log_tokens))
+        vertex = vertices(part.log_params, smooth[None]).position[0]
+        bias.append(vertex - optimal.optimum(surface.theta[None], part.log_flops, cost).log_params[0])
+    bias_B = np.array(bias)
+    if not np.isfinite(bias_B).all():
+        return {}, ("the bias of the parabolas could not be estimated",), bias_B
+    corrected = frontier.Points(points.log_flops, points.log_params - bias_B, points.log_tokens, points.log_loss, points.weights)
+    slope = frontier.line(corrected.log_flops, corrected.log_params, corrected.weights)[1]
+    method = draws.residuals_only().method if len(draws) else "no bootstrap"
+    extra = {
+        "bias_of_N_opt": estimate(float(np.exp(bias_B.mean()) - 1), np.zeros(0), level, "under the fitted parametric law"),
+        "a_bias_corrected": estimate(slope[0], slope[1:], level, method),
+    }
+    flags = ()
+    if np.abs(bias_B).max() > _BIAS_WORTH_SAYING:
+        low, high = (100 * (np.exp(bound) - 1) + 0.0 for bound in (bias_B.min(), bias_B.max()))
+        flags = (
+            f"known bias of approach 2: under the fitted parametric law its parabolas put N_opt off by {low:+.1f}% to {high:+.1f}% "
+            "(a_bias_corrected allows for it)",
+        )
+    return extra, flags, bias_B
+
+
+def symmetric_grid_bias(alpha: float, beta: float, u_S: FloatArray) -> float:
+    """Noise-free bias of ln N_opt for sizes at ln N = ln N_opt + u on C = 6·N·D, with the loss A/N^alpha + B/D^beta.
+
+    With P = beta and R = alpha (up to a common factor, from alpha·P = beta·R) the reducible loss is
+    P·exp(−alpha·u) + R·exp(beta·u). Valid for grids that are symmetric about the optimum.
+    """
+    weight_n, weight_d = beta, alpha
+    odd = np.sum(u_S * (weight_d * np.sinh(beta * u_S) - weight_n * np.sinh(alpha * u_S))) / np.sum(u_S**2)
+    even = weight_n * np.cosh(alpha * u_S) + weight_d * np.cosh(beta * u_S)
+    count = len(u_S)
+    curvature = (count * np.sum(u_S**2 * even) - np.sum(u_S**2) * np.sum(even)) / (
+        count * np.sum(u_S**4) - np.sum(u_S**2) ** 2
+    )
+    return float(-0.5 * odd / curvature)

@@ -1,0 +1,237 @@
+"""The loss of a run that is still to be trained, or was held out: a prediction whose interval means what it says.
+
+Three uncertainties add up in ln L. *Parameters*: the bootstrap replicates of the law. *Noise*: one run on one trunk (and the sampling
+error of its evaluation). *Form*: the law may be wrong beyond the data. That last one is estimated twice and the larger is taken: by how
+far the nearest rival form goes elsewhere, weighted by its credibility (the variance of a two-model average with BIC
+weights, Kass and Raftery 1995), and by rollouts, in which the law is fitted to the cheapest runs and predicts the dearer ones;
+errors beyond what parameters and noise explain are taken to grow in proportion to the distance in ln C.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.laws import engine, fitting, parametric
+from analysis.laws.noise import Noise
+from analysis.laws.result import NotFitted, Result, finite
+from analysis.laws.table import RunsTable, grouped
+
+FloatArray = npt.NDArray[np.float64]
+
+ROLLOUT_FRACTIONS = (0.45, 0.6, 0.75, 0.9)
+_FEWEST_TO_FIT = 8
+_FAR = 10.0
+_NEGLIGIBLE = 1e-4
+
+
+@dataclasses.dataclass(frozen=True)
+class Doubt:
+    """Form uncertainty, estimated once for a table.
+
+    Attributes:
+      rival: another L(N, D) fitted to the same runs, or None.
+      rival_weight: its credibility beside the law, between 0 and 1.
+      rollout_slope: standard deviation of ln L per unit of ln(C / largest C fitted).
+      rollouts: (ln(C/C_fitted), ln L measured − ln L predicted) of every rollout prediction, float64[M, 2].
+    """
+
+    rival: Result | None
+    rival_weight: float
+    rollout_slope: float
+    rollouts: FloatArray
+
+
+@dataclasses.dataclass(frozen=True)
+class Forecast:
+    """A predicted loss in nats per token.
+
+    Attributes:
+      params, tokens, flops: of the run.
+      value: predicted loss.
+      interval: at `level`.
+      level: nominal coverage.
+      parts: standard deviations of ln L by cause: parameters, noise, form.
+      reach: by what factor the run exceeds the largest params, tokens and flops in the fit.
+      flags: what to know about this prediction, in words.
+    """
+
+    params: float
+    tokens: float
+    flops: float
+    value: float
+    interval: tuple[float, float]
+    level: float
+    parts: dict[str, float]
+    reach: dict[str, float]
+    flags: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Every field as JSON values."""
+        return dataclasses.asdict(self) | {"flags": list(self.flags), "interval": [finite(bound) for bound in self.interval]}
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """A held-out run against its forecast.
+
+    Attributes:
+      run_id: of the held-out run.
+      forecast: made without it.
+      measured: its loss.
+      inside: whether it fell in the interval.
+      error_percent: measured over predicted, minus one, in percent.
+      sigma: ln(measured / predicted) over the forecast's standard deviation.
+    """
+
+    run_id: str
+    forecast: Forecast
+    measured: float
+    inside: bool
+    error_percent: float
+    sigma: float
+
+    def in_words(self) -> str:
+        """The verdict, as a sentence."""
+        low, high = self.forecast.interval
+        return (
+            f"{self.run_id}: predicted {self.forecast.value:.4f} nats per token, {100 * self.forecast.level:.0f}% interval "
+            f"[{low:.4f}, {high:.4f}]; measured {self.measured:.4f}: {'INSIDE' if self.inside else 'OUTSIDE'} the interval "
+            f"(measured is {self.error_percent:+.2f}% off the prediction, {self.sigma:+.2f} standard deviations), at "
+            f"{self.forecast.reach['flops']:.3g} times the largest compute in the fit"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Every field as JSON values."""
+        values = {name: getattr(self, name) for name in ("run_id", "measured", "inside", "error_percent")}
+        return {**values, "sigma": finite(self.sigma), "forecast": self.forecast.to_json()}
+
+
+def doubt_of(table: RunsTable, law: Result, rival: Result | NotFitted | None, noise: Noise) -> Doubt:
+    """Estimates form uncertainty.
+
+    Args:
+      table: the runs of the fit.
+      law: the parametric law fitted to them.
+      rival: another form fitted to the same runs.
+      noise: of a run around the law.
+    """
+    rollouts, variances = _rollouts(table, noise)
+    slope = 0.0
+    if len(rollouts):
+        distance, error = rollouts.T
+        excess = float(np.sum((error**2 - variances) * distance**2) / np.sum(distance**4))
+        slope = float(np.sqrt(max(0.0, excess)))
+    if not isinstance(rival, Result):
+        return Doubt(None, 0.0, slope, rollouts)
+    # BIC of the two fits, with the robust objective in the place of the sum of squares.
+    count = len(table)
+    difference = count * np.log(max(rival.objective, 1e-300) / max(law.objective, 1e-300))
+    difference += (len(rival.theta) - len(law.theta)) * np.log(count)
+    weight = float(1 / (1 + np.exp(np.clip(difference / 2, -50, 50))))
+    return Doubt(rival, weight, slope, rollouts)
+
+
+def _rollouts(table: RunsTable, noise: Noise) -> tuple[FloatArray, FloatArray]:
+    """(distance, error) of rollout predictions [M, 2], and the variance that noise and parameters explain [M]."""
+    x_KxV, y_K, log_flops = fitting.variables(table), table.log("loss"), table.log("flops")
+    form, pairs, variances = parametric.FORM, [], []
+    for fraction in ROLLOUT_FRACTIONS:
+        edge = np.quantile(log_flops, fraction)
+        early = log_flops <= edge
+        if early.all() or early.sum() < _FEWEST_TO_FIT:
+            continue
+        if min(len(np.unique(grouped(x_KxV[early, column], 0.02))) for column in (0, 1)) < 3:
+            continue
+        centred = x_KxV - x_KxV[early].mean(axis=0)
+        optimum = engine.solve(form, centred[early], y_K[early], np.ones(int(early.sum())))
+        value, jacobian = form.value_and_jacobian(optimum.theta[None], centred)
+        information = jacobian[0][:, early] @ jacobian[0][:, early].T
+        spread = np.einsum("pk,pq,qk->k", jacobian[0], np.linalg.pinv(information, rcond=1e-12, hermitian=True), jacobian[0])
+        late = ~early
+        pairs.append(np.stack([log_flops[late] - log_flops[early].max(), (y_K - value[0])[late]], axis=1))
+        variances.append(noise.total**2 * (1 + spread[late]))
+    if not pairs:
+        return np.zeros((0, 2)), np.zeros(0)
+    return np.concatenate(pairs), np.concatenate(variances)
+
+
+def forecast(
+    law: Result,
+    table: RunsTable,
+    noise: Noise,
+    doubt: Doubt,
+    *,
+    params: float,
+    tokens: float,
+    flops: float,
+    rng: np.random.Generator,
+    level: float = 0.9,
+    evaluation_error: float = 0.0,
+) -> Forecast:
+    """Predicts the loss of one run.
+
+    Args:
+      law: the parametric law with its replicates.
+      table: the runs of the fit.
+      noise: of a run around the law.
+      doubt: form uncertainty (:func:`doubt_of`).
+      params, tokens, flops: of the run, by the table's conventions.
+      rng: for the draws of noise and form error.
+      level: nominal coverage.
+      evaluation_error: standard error of the run's measured loss, in nats per token.
+    """
+    centre = float(law.log_loss(params, tokens, flops)[0])
+    replicates = law.log_loss_replicates(params, tokens, flops)[:, 0] if len(law.replicates) else np.full(400, centre)
+    reach = {name: value / float(table.frame[name].max()) for name, value in (("params", params), ("tokens", tokens), ("flops", flops))}
+    rival_sd = 0.0
+    if doubt.rival is not None:
+        apart = float(doubt.rival.log_loss(params, tokens, flops)[0]) - centre
+        rival_sd = float(np.sqrt(doubt.rival_weight * (1 - doubt.rival_weight))) * abs(apart)
+    rollout_sd = doubt.rollout_slope * max(0.0, float(np.log(reach["flops"])))
+    form_sd = max(rival_sd, rollout_sd)
+    noise_sd = float(np.hypot(noise.total, evaluation_error / np.exp(centre)))
+    # Equal chances for every draw of a scale: few degrees of freedom make heavy tails.
+    repeats = int(np.ceil(4000 / len(replicates)))
+    base = np.tile(replicates, repeats)
+    scale = np.sqrt(noise.dof / rng.chisquare(noise.dof, len(base)))
+    draws = base + scale * noise_sd * rng.standard_normal(len(base)) + form_sd * rng.standard_normal(len(base))
+    low, high = np.exp(np.quantile(draws, [(1 - level) / 2, (1 + level) / 2]))
+    parts = {"parameters": float(np.std(replicates)), "noise": noise_sd, "form": form_sd}
+    return Forecast(
+        float(params), float(tokens), float(flops), float(np.exp(centre)), (float(low), float(high)), level, parts, reach,
+        _flags(law, reach, rival_sd, rollout_sd, len(doubt.rollouts)),
+    )  # fmt: skip
+
+
+def _flags(law: Result, reach: dict[str, float], rival_sd: float, rollout_sd: float, rollouts: int) -> tuple[str, ...]:
+    flags = []
+    words = {"params": "size", "tokens": "token budget", "flops": "compute"}
+    beyond = [f"{value:.3g} times the largest {words[name]}" for name, value in reach.items() if value > 1.001]
+    if beyond:
+        flags.append("extrapolates to " + ", ".join(beyond) + " in the fit")
+    if max(reach.values()) > _FAR:
+        flags.append("farther than a factor of ten: the form itself decides, and the interval may be too narrow")
+    if not len(law.replicates):
+        flags.append("no bootstrap: the interval leaves out the uncertainty of the parameters")
+    if not rollouts:
+        flags.append("too few runs for rollouts: form uncertainty comes from the rival form alone")
+    elif max(rival_sd, rollout_sd) < _NEGLIGIBLE:
+        flags.append("neither the rival form nor the rollouts speak against the form, so the interval trusts it")
+    elif rollout_sd > rival_sd:
+        flags.append("form uncertainty comes from rollouts (fits to the cheapest runs missed the dearer ones by more than noise)")
+    else:
+        flags.append("form uncertainty comes from the rival form kaplan_nd")
+    return tuple(flags)
+
+
+def check(measured: float, run_id: str, made: Forecast) -> Check:
+    """Holds a forecast against the measured loss (nats per token)."""
+    error = float(np.log(measured / made.value))
+    spread = float(np.sqrt(sum(part**2 for part in made.parts.values())))
+    low, high = made.interval
+    return Check(
+        run_id, made, float(measured), bool(low <= measured <= high), 100 * (measured / made.value - 1),
+        error / spread if spread else float("nan"),
+    )  # fmt: skip

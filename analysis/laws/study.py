@@ -1,0 +1,176 @@
+"""All laws over one table: the story that `analysis.fit_laws` tells."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from analysis.laws import bootstrap, engine, envelope, isoflop, kaplan, noise, optimal, parametric, prediction
+from analysis.laws.result import NotFitted, Result, finite
+from analysis.laws.table import PAIRED_FLOPS, Conventions, RunsTable
+
+SCHEMA_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How to fit.
+
+    Attributes:
+      bootstrap: replicates; 0 for no intervals.
+      level: nominal coverage of all intervals.
+      seed: of the bootstrap.
+      delta: Huber threshold on log residuals.
+      budgets: FLOPs to allocate; empty for a default that reaches two decades beyond the data.
+    """
+
+    bootstrap: int = 1000
+    level: float = 0.9
+    seed: int = 0
+    delta: float = engine.HUBER_DELTA
+    budgets: tuple[float, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class UnderConvention:
+    """How the parametric law moves when parameters and FLOPs are counted otherwise.
+
+    Attributes:
+      parameters, flops: the conventions.
+      alpha, beta, irreducible: of the parametric law.
+      a: d ln N_opt / d ln C around the middle of the data.
+      objective: sum of Huber losses.
+      held_out_error_percent: of the first held-out run; None without one.
+    """
+
+    parameters: str
+    flops: str
+    alpha: float
+    beta: float
+    irreducible: float
+    a: float
+    objective: float
+    held_out_error_percent: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Every field as JSON values."""
+        return {
+            name: finite(value) if isinstance(value, float) else value for name, value in dataclasses.asdict(self).items()
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """Everything that was fitted to one table.
+
+    Attributes:
+      table: the runs.
+      options: how they were fitted.
+      laws: by name, in the order of the report.
+      noise: of a run around the parametric law.
+      doubt: form uncertainty.
+      compute_optimal: by budget, ascending.
+      checks: held-out runs against their forecasts.
+      conventions: the parametric law under other conventions.
+    """
+
+    table: RunsTable
+    options: Options
+    laws: dict[str, Result | NotFitted]
+    noise: noise.Noise
+    doubt: prediction.Doubt
+    compute_optimal: list[optimal.ComputeOptimal]
+    checks: list[prediction.Check]
+    conventions: list[UnderConvention]
+
+    @property
+    def parametric(self) -> Result:
+        """The law that allocations and forecasts come from."""
+        law = self.laws[parametric.NAME]
+        assert isinstance(law, Result)
+        return law
+
+    def to_json(self) -> dict[str, Any]:
+        """laws.json: JSON numbers or null, never NaN."""
+        table = self.table
+        held_out = [{"run_id": run_id, "reason": "held out"} for run_id in table.held_out["run_id"]]
+        excluded = table.excluded[["run_id", "reason"]].to_dict("records")
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "runs": {"used": list(table.frame["run_id"]), "excluded": [*excluded, *held_out]},
+            "conventions": dataclasses.asdict(table.conventions),
+            "options": dataclasses.asdict(self.options) | {"budgets": list(self.options.budgets)},
+            "table_flags": list(table.flags),
+            "laws": {name: law.to_json() for name, law in self.laws.items()},
+            "compute_optimal": [item.to_json() for item in self.compute_optimal],
+            "held_out": [item.to_json() for item in self.checks],
+            "noise": self.noise.to_json(),
+            "form_uncertainty": {
+                "rival": None if self.doubt.rival is None else self.doubt.rival.name,
+                "rival_weight": self.doubt.rival_weight,
+                "rollout_slope": self.doubt.rollout_slope,
+                "rollouts": len(self.doubt.rollouts),
+            },
+            "other_conventions": [item.to_json() for item in self.conventions],
+        }
+
+
+def fit_all(table: RunsTable, options: Options = Options()) -> Study:
+    """Fits every law to a table and checks the held-out runs."""
+    rng = np.random.default_rng(options.seed)
+    plain = parametric.fit(table, level=options.level, delta=options.delta)
+    run_noise = noise.estimate(table, plain.details["residual"], len(plain.theta))
+    draws = bootstrap.draw(table, run_noise, options.bootstrap, rng)
+    surface = parametric.fit(table, draws, options.level, options.delta)
+    fitted = [
+        envelope.fit(table, draws, options.level),
+        isoflop.fit(table, draws, options.level, surface),
+        surface,
+        *kaplan.fit_all(table, draws, options.level, surface, options.delta),
+    ]
+    laws = {law.name: law for law in fitted}
+    doubt = prediction.doubt_of(table, surface, laws[kaplan.ND_NAME], run_noise)
+    checks = [
+        prediction.check(
+            row.loss, row.run_id,
+            prediction.forecast(
+                surface, table, run_noise, doubt, params=row.params, tokens=row.tokens, flops=row.flops, rng=rng,
+                level=options.level, evaluation_error=float(np.nan_to_num(row.loss_standard_error)),
+            ),
+        )
+        for row in table.held_out.itertuples()
+    ]  # fmt: skip
+    budgets = options.budgets or default_budgets(table)
+    return Study(
+        table, options, laws, run_noise, doubt, optimal.allocate(surface, table, budgets), checks, _other_conventions(table, options)
+    )
+
+
+def default_budgets(table: RunsTable) -> tuple[float, ...]:
+    """Powers of ten over the fitted compute and two decades beyond it, and the compute of held-out runs."""
+    low, high = (np.log10(bound) for bound in (table.frame["flops"].min(), table.frame["flops"].max()))
+    decades = 10.0 ** np.arange(np.ceil(low), np.floor(high) + 3)
+    return tuple(sorted({*map(float, decades), *map(float, table.held_out["flops"])}))
+
+
+def _other_conventions(table: RunsTable, options: Options) -> list[UnderConvention]:
+    """The parametric law under every convention the runs know; without bootstrap, so it costs a tenth of a second each."""
+    found = []
+    names = table.flop_conventions()
+    for parameters in ("total", "non_embedding"):
+        if f"params_{parameters}" not in table.raw.columns:
+            continue
+        law = None
+        for flops in dict.fromkeys([name for name in (PAIRED_FLOPS[parameters], table.conventions.flops) if name in names] + list(names)):
+            other = table.under(Conventions(parameters, flops, table.conventions.domain))
+            # L(N, D) does not depend on how compute is counted; its optimum for a budget does.
+            law = law or parametric.fit(other, level=options.level, delta=options.delta)
+            error = None
+            if len(other.held_out):
+                first = other.held_out.iloc[0]
+                error = float(100 * (first["loss"] / law.predict(first["params"], first["tokens"]).value[0] - 1))
+            value = {name: item.value for name, item in law.parameters.items()}
+            found.append(UnderConvention(
+                parameters, flops, value["alpha"], value["beta"], value["E"], optimal.exponent(law, other), law.objective, error
+            ))  # fmt: skip
+    return found

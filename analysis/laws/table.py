@@ -1,0 +1,223 @@
+"""The runs table: which runs enter a fit, under which conventions, and which do not and why."""
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from analysis.laws import sources
+from analysis.laws.errors import TableError
+
+FloatArray = npt.NDArray[np.float64]
+
+PARAMETER_CONVENTIONS = ("total", "non_embedding")
+# The FLOPs that belong to a parameter convention: C = 6·N·D with the same N, so that the optimum has a closed form.
+PAIRED_FLOPS = {"total": "6nd", "non_embedding": "kaplan_6nd_non_embedding"}
+MINIMUM_RUNS = 6
+MINIMUM_DISTINCT = 3
+# Sizes and budgets closer than this are one size or one budget (actual values differ from the nominal ones).
+SIZE_TOLERANCE = 0.02
+COLUMNS = (
+    "run_id", "name", "family", "kind", "cluster", "seed", "params", "tokens", "flops", "loss", "loss_standard_error", "path",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Conventions:
+    """How parameters, compute and loss were counted.
+
+    Attributes:
+      parameters: `total` or `non_embedding`.
+      flops: a FLOP convention of the records; None is the one that pairs with `parameters`.
+      domain: the held-out set whose loss is fitted; None is each record's primary domain.
+    """
+
+    parameters: str = "total"
+    flops: str | None = None
+    domain: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.parameters not in PARAMETER_CONVENTIONS:
+            raise TableError(
+                f"the parameter convention {self.parameters!r} is unknown", f"choose one of {', '.join(PARAMETER_CONVENTIONS)}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class RunsTable:
+    """Runs ready to be fitted.
+
+    Attributes:
+      frame: one row a run that enters the fits, with :data:`COLUMNS`; numbers are float64.
+      held_out: runs kept out to check a prediction; same columns.
+      excluded: runs that enter nothing; same columns and `reason`.
+      conventions: with `flops` and `domain` resolved to the names in use.
+      raw: what was read, with every convention, so that the table can be seen under another one.
+      flags: what a reader must know about the table as a whole, in words.
+      source: where it came from.
+    """
+
+    frame: pd.DataFrame
+    held_out: pd.DataFrame
+    excluded: pd.DataFrame
+    conventions: Conventions
+    raw: pd.DataFrame
+    flags: tuple[str, ...] = ()
+    source: str = ""
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def log(self, column: str) -> FloatArray:
+        """Natural logarithm of `params`, `tokens`, `flops` or `loss`, float64[K]."""
+        return np.log(self.frame[column].to_numpy(np.float64))
+
+    def codes(self, column: str) -> npt.NDArray[np.int64]:
+        """An integer for every distinct cluster, or for every size (sizes within 2% are one), int64[K]."""
+        if column == "params":
+            return grouped(self.log("params"), SIZE_TOLERANCE)
+        return pd.factorize(self.frame[column])[0].astype(np.int64)
+
+    def under(self, conventions: Conventions, held_out_ids: tuple[str, ...] = ()) -> "RunsTable":
+        """The same runs under other conventions."""
+        return build(self.raw, conventions, (*self.held_out["run_id"], *held_out_ids), self.source)
+
+    def flop_conventions(self) -> tuple[str, ...]:
+        """The FLOP conventions that every run of the fit knows."""
+        names = [column.removeprefix("flops_") for column in self.raw.columns if column.startswith("flops_")]
+        used = self.raw[self.raw["run_id"].isin(self.frame["run_id"])]
+        return tuple(name for name in names if np.isfinite(used[f"flops_{name}"].to_numpy(np.float64)).all())
+
+
+def load(path: str, conventions: Conventions = Conventions(), held_out_ids: tuple[str, ...] = ()) -> RunsTable:
+    """Reads a directory of records, or a CSV, Parquet or JSON-lines file.
+
+    Args:
+      path: where the runs are; see :mod:`analysis.laws.sources`.
+      conventions: how to count.
+      held_out_ids: runs to keep out of the fits, beside those tagged `role=held_out`.
+
+    Raises:
+      TableError: the table cannot be read, or holds too little to fit; rows are named.
+    """
+    return build(sources.read(path), conventions, held_out_ids, path)
+
+
+def build(
+    raw: pd.DataFrame, conventions: Conventions = Conventions(), held_out_ids: tuple[str, ...] = (), source: str = ""
+) -> RunsTable:
+    """Makes the table of a raw frame (:func:`analysis.laws.sources.read`, `from_frame`); see :func:`load`."""
+    unknown = sorted(set(held_out_ids) - set(raw["run_id"]))
+    if unknown:
+        raise TableError(f"{source}: no run is called {', '.join(unknown)}", "give --held_out the run_id of a run in the table")
+    conventions = _resolved(raw, conventions, source)
+    frame = _counted(raw, conventions)
+    reasons = _reasons(raw, frame, conventions)
+    kept = reasons == ""
+    held_out = kept & ((raw["role"] == "held_out") | raw["run_id"].isin(held_out_ids))
+    used = frame[kept & ~held_out].reset_index(drop=True)
+    excluded = frame[~kept].assign(reason=reasons[~kept]).reset_index(drop=True)
+    _refuse_too_little(used, excluded, source)
+    return RunsTable(
+        used, frame[held_out].reset_index(drop=True), excluded, conventions, raw, _flags(raw[kept & ~held_out]), source
+    )
+
+
+def _resolved(raw: pd.DataFrame, conventions: Conventions, source: str) -> Conventions:
+    if f"params_{conventions.parameters}" not in raw.columns:
+        raise TableError(f"{source} has no {conventions.parameters} parameter count", "choose --parameters=total")
+    flops = conventions.flops
+    if flops is None:
+        flops = sources.AS_GIVEN if f"flops_{sources.AS_GIVEN}" in raw.columns else PAIRED_FLOPS[conventions.parameters]
+    known = sorted(column.removeprefix("flops_") for column in raw.columns if column.startswith("flops_"))
+    if flops not in known:
+        raise TableError(f"{source} has no FLOPs under the convention {flops!r}", f"choose one of {', '.join(known)}")
+    domains = sorted(
+        column.removeprefix("loss_")
+        for column in raw.columns
+        if column.startswith("loss_") and not column.startswith("loss_error_")
+    )
+    domain = conventions.domain
+    if domain is None:
+        primary = raw["primary_domain"].dropna().unique()
+        if len(primary) != 1:
+            raise TableError(
+                f"{source}: the runs name the primary domains {', '.join(map(str, primary)) or '(none)'}",
+                f"choose one by --domain, of {', '.join(domains)}",
+            )
+        domain = str(primary[0])
+    if domain not in domains:
+        raise TableError(f"{source} has no loss on the domain {domain!r}", f"choose --domain of {', '.join(domains) or '(none)'}")
+    return Conventions(conventions.parameters, flops, domain)
+
+
+def _counted(raw: pd.DataFrame, conventions: Conventions) -> pd.DataFrame:
+    frame = raw.assign(
+        params=raw[f"params_{conventions.parameters}"],
+        flops=raw[f"flops_{conventions.flops}"],
+        loss=raw[f"loss_{conventions.domain}"],
+        loss_standard_error=raw[f"loss_error_{conventions.domain}"],
+    )[list(COLUMNS)]
+    numbers = {column: np.float64 for column in ("params", "tokens", "flops", "loss", "loss_standard_error")}
+    return frame.astype(numbers)
+
+
+def _reasons(raw: pd.DataFrame, frame: pd.DataFrame, conventions: Conventions) -> pd.Series:
+    """Why a run enters nothing, or the empty string. The first reason that holds is given."""
+    reasons = pd.Series("", index=raw.index, dtype=object)
+
+    def exclude(where: pd.Series, reason: pd.Series | str) -> None:
+        text = reason if isinstance(reason, pd.Series) else pd.Series(reason, index=raw.index)
+        reasons.loc[where & (reasons == "")] = text[where & (reasons == "")]
+
+    detail = raw["reason"].fillna("").astype(str)
+    exclude(raw["status"] != "completed", raw["status"].astype(str) + detail.where(detail == "", ": " + detail))
+    exclude(raw["kind"] == "trunk", "trunk: its learning rate has not decayed")
+    exclude(~raw["kind"].isin(["pretrain", "branch"]), "not a pre-training run: " + raw["kind"].astype(str))
+    exclude(raw["role"] == "excluded", "tagged role=excluded")
+    exclude(~np.isfinite(frame["loss"]), f"no finite loss on {conventions.domain}")
+    for column in ("params", "tokens", "flops", "loss"):
+        exclude(~(frame[column] > 0), f"{column} is not a positive number")
+    return reasons
+
+
+def _refuse_too_little(used: pd.DataFrame, excluded: pd.DataFrame, source: str) -> None:
+    left_out = excluded["reason"].str.split(":").str[0].value_counts()
+    because = f" ({', '.join(f'{count} excluded: {reason}' for reason, count in left_out.items())})" if len(excluded) else ""
+    if len(used) < MINIMUM_RUNS:
+        raise TableError(
+            f"{source} has {len(used)} usable runs{because}; a law with five parameters needs at least {MINIMUM_RUNS}",
+            "train more runs",
+        )
+    for column in ("params", "tokens"):
+        distinct = len(np.unique(grouped(np.log(used[column].to_numpy(np.float64)), SIZE_TOLERANCE)))
+        if distinct < MINIMUM_DISTINCT:
+            raise TableError(
+                f"{source}: the usable runs have {distinct} distinct values of {column}{because}; "
+                f"at least {MINIMUM_DISTINCT} are needed",
+                f"train runs at more values of {column}",
+            )
+
+
+def _flags(raw: pd.DataFrame) -> tuple[str, ...]:
+    flags = []
+    repeated = raw["epochs"].astype(np.float64) > 1.0 + 1e-9
+    if repeated.any():
+        flags.append(f"{int(repeated.sum())} runs saw their data more than once; these laws assume fresh tokens")
+    families = sorted(set(raw["family"].dropna().astype(str)) - {""})
+    if len(families) > 1:
+        flags.append(f"the table mixes the families {', '.join(families)}; one law is fitted through all of them")
+    stores = raw["store_hash"].dropna().unique() if "store_hash" in raw.columns else ()
+    if len(stores) > 1:
+        flags.append(f"the runs were trained on {len(stores)} different token stores; their losses may not compare")
+    return tuple(flags)
+
+
+def grouped(values_K: FloatArray, tolerance: float) -> npt.NDArray[np.int64]:
+    """Labels runs of sorted values by groups whose neighbours differ by at most `tolerance`, int64[K], ascending."""
+    order = np.argsort(values_K, kind="stable")
+    starts = np.concatenate([[0], (np.diff(values_K[order]) > tolerance).astype(np.int64)])
+    labels = np.empty(len(values_K), np.int64)
+    labels[order] = np.cumsum(starts)
+    return labels

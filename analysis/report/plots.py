@@ -1,0 +1,249 @@
+"""Plots of laws and runs tables. Every function takes data and an Axes, draws, and returns the Axes; none opens or shows a figure."""
+
+import json
+
+import numpy as np
+import numpy.typing as npt
+from etils import epath
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, LinearSegmentedColormap
+
+from analysis.laws import frontier, optimal
+from analysis.laws.isoflop import Slice, vertices
+from analysis.laws.prediction import Check
+from analysis.laws.result import Result
+from analysis.laws.table import RunsTable
+
+# After Okabe and Ito's palette: told apart by colour-blind readers, and of middle lightness, so legible on light and dark pages.
+BLUE, ORANGE, VERMILION, PURPLE = "#2E8BC9", "#E69F00", "#D55E00", "#CC79A7"
+GREY = "#8a8a8a"
+# The middle of viridis: its ends vanish on dark or on light paper.
+SEQUENCE: Colormap = LinearSegmentedColormap.from_list("middle_viridis", colormaps["viridis"](np.linspace(0.25, 0.88, 64)))
+_MARKERS = "osD^vPX*<>"
+_MAX_LEGEND = 12
+
+
+def size_colours(count: int) -> npt.NDArray[np.float64]:
+    """One colour a size, small to large, float64[count, 4]."""
+    return SEQUENCE(np.linspace(0, 1, max(count, 2)))[:count]
+
+
+def _by_size(table: RunsTable) -> list[tuple[npt.NDArray[np.int64], str, npt.NDArray[np.float64], str]]:
+    """Rows, label, colour and marker of every size."""
+    size_K = table.codes("params")
+    sizes = np.unique(size_K)
+    found = []
+    for index, (size, colour) in enumerate(zip(sizes, size_colours(len(sizes)), strict=True)):
+        rows = np.flatnonzero(size_K == size)
+        found.append((rows, short(table.frame["params"].iloc[rows].mean()), colour, _MARKERS[index % len(_MARKERS)]))
+    return found
+
+
+def short(count: float) -> str:
+    """1234567 as 1.23M."""
+    for limit, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if count >= limit:
+            return f"{count / limit:.3g}{suffix}"
+    return f"{count:.3g}"
+
+
+def _legend(ax: Axes, title: str | None = None) -> None:
+    handles, labels = ax.get_legend_handles_labels()
+    if 0 < len(labels) <= _MAX_LEGEND + 6:
+        ax.legend(handles, labels, title=title, fontsize="small", frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
+def _grid(ax: Axes) -> None:
+    ax.grid(True, which="major", color=GREY, alpha=0.25, linewidth=0.6)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def isoflop_curves(law: Result, table: RunsTable, ax: Axes) -> Axes:
+    """Approach 2: the losses of every budget, their parabolas and minima."""
+    slices: list[Slice] = law.details["slices"]
+    for part, colour in zip(slices, size_colours(len(slices)), strict=True):
+        log_loss = part.reading @ table.log("loss")
+        ax.plot(np.exp(part.log_params), np.exp(log_loss), "o", color=colour, markersize=4)
+        u = part.log_params - part.log_params.mean()
+        coefficients = np.polynomial.polynomial.polyfit(u, np.exp(log_loss), 2)
+        line = np.linspace(u.min(), u.max(), 60)
+        ax.plot(
+            np.exp(line + part.log_params.mean()), np.polynomial.polynomial.polyval(line, coefficients), color=colour, linewidth=1.4,
+            label=f"{np.exp(part.log_flops):.2g} FLOPs",
+        )  # fmt: skip
+        vertex = vertices(part.log_params, log_loss[None])
+        ax.plot(
+            np.exp(vertex.position[0]), np.exp(vertex.log_loss[0]), "*", color=VERMILION, markersize=10, markeredgewidth=0,
+            label="minimum" if part is slices[-1] else None,
+        )  # fmt: skip
+    ax.set(xscale="log", xlabel=f"parameters ({table.conventions.parameters})", ylabel="loss (nats per token)")
+    _grid(ax)
+    _legend(ax, "read off size curves" if law.details["interpolated"] else "budget")
+    return ax
+
+
+def loss_contours(law: Result, table: RunsTable, ax: Axes, held_out: bool = True) -> Axes:
+    """Approach 3: contours of L(N, D), the runs, and the compute-efficient frontier."""
+    points = [table.frame, *([table.held_out] if held_out and len(table.held_out) else [])]
+    low_n, high_n = (f(f(part["params"]) for part in points) for f in (min, max))
+    low_d, high_d = (f(f(part["tokens"]) for part in points) for f in (min, max))
+    n = np.geomspace(low_n / 2, high_n * 3, 90)
+    d = np.geomspace(low_d / 2, high_d * 3, 90)
+    surface = np.exp(law.log_loss(np.repeat(n, len(d)), np.tile(d, len(n)))).reshape(len(n), len(d))
+    levels = np.geomspace(surface.min() * 1.01, min(surface.max(), table.frame["loss"].max() * 1.1), 11)
+    lines = ax.contour(d, n, surface, levels=levels, cmap=SEQUENCE.reversed(), linewidths=1.1)
+    ax.clabel(lines, fmt="%.2f", fontsize=7)
+    for rows, _, colour, marker in _by_size(table):
+        part = table.frame.iloc[rows]
+        ax.plot(part["tokens"], part["params"], marker, color=colour, markersize=4.5)
+    cost = optimal.cost_of(table)
+    budgets = np.linspace(table.log("flops").min() - 1, table.log("flops").max() + 3, 40)
+    optima = [optimal.optimum(law.theta[None], budget, cost) for budget in budgets]
+    ax.plot(
+        [np.exp(item.log_tokens[0]) for item in optima], [np.exp(item.log_params[0]) for item in optima], "--", color=VERMILION,
+        linewidth=1.6, label="compute-efficient frontier",
+    )  # fmt: skip
+    if len(table.held_out):
+        ax.plot(
+            table.held_out["tokens"], table.held_out["params"], "*", color=ORANGE, markersize=12, linestyle="none", label="held out"
+        )
+    ax.set(xscale="log", yscale="log", xlim=(d[0], d[-1]), ylim=(n[0], n[-1]), xlabel="tokens")
+    ax.set_ylabel(f"parameters ({table.conventions.parameters})")
+    _grid(ax)
+    ax.legend(fontsize="small", frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
+    return ax
+
+
+def loss_against_compute(law: Result, table: RunsTable, ax: Axes, envelope: Result | None = None, checks: tuple[Check, ...] = ()) -> Axes:
+    """Loss of every run over its compute, the fitted frontier with its band, approach 1's envelope, and held-out runs."""
+    for rows, label, colour, marker in _by_size(table):
+        part = table.frame.iloc[rows].sort_values("flops")
+        mean = part.groupby("tokens", as_index=False)[["flops", "loss"]].mean()
+        ax.plot(mean["flops"], mean["loss"], color=colour, linewidth=0.9, alpha=0.8)
+        ax.plot(part["flops"], part["loss"], marker, color=colour, markersize=4.5, label=f"N = {label}")
+    cost = optimal.cost_of(table)
+    top = max([table.log("flops").max(), *[np.log(check.forecast.flops) for check in checks]])
+    budgets = np.linspace(table.log("flops").min(), top + 1, 60)
+    theta = np.concatenate([law.theta[None], law.replicates])
+    losses = np.stack([np.exp(optimal.optimum(theta, budget, cost).log_loss) for budget in budgets])
+    ax.plot(np.exp(budgets), losses[:, 0], "--", color=VERMILION, linewidth=1.6, label="frontier, approach 3")
+    if len(law.replicates) > 20:
+        tail = 50 * (1 - law.level)
+        ax.fill_between(
+            np.exp(budgets), *np.percentile(losses[:, 1:], [tail, 100 - tail], axis=1), color=VERMILION, alpha=0.18, linewidth=0
+        )
+    if envelope is not None:
+        points: frontier.Points = envelope.details["points"]
+        ax.plot(np.exp(points.log_flops), np.exp(points.log_loss[0]), color=BLUE, linewidth=2.2, alpha=0.75, label="envelope, approach 1")
+    _held_out(ax, checks)
+    ax.set(xscale="log", yscale="log", xlabel=f"training FLOPs ({table.conventions.flops})", ylabel="loss (nats per token)")
+    if checks:
+        _held_out_inset(ax, checks)
+    _plain_log_ticks(ax)
+    _grid(ax)
+    _legend(ax)
+    return ax
+
+
+def _held_out(ax: Axes, checks: tuple[Check, ...]) -> None:
+    for index, check in enumerate(checks):
+        made, (low, high) = check.forecast, check.forecast.interval
+        ax.errorbar(
+            [made.flops], [made.value], yerr=[[made.value - low], [high - made.value]], fmt="_", color=ORANGE, capsize=5, linewidth=2,
+            markersize=9, label=None if index else f"predicted, {100 * made.level:.0f}% interval", zorder=4,
+        )  # fmt: skip
+        ax.plot(
+            [made.flops], [check.measured], "D", color=PURPLE, markersize=5, linestyle="none", zorder=5,
+            label=None if index else "measured, held out",
+        )  # fmt: skip
+
+
+def _held_out_inset(ax: Axes, checks: tuple[Check, ...]) -> None:
+    """The interval of a good forecast is hardly higher than a line on the full axis, so it is drawn once more, enlarged."""
+    inset = ax.inset_axes((0.06, 0.08, 0.27, 0.34))
+    _held_out(inset, checks)
+    bounds = [bound for check in checks for bound in (*check.forecast.interval, check.measured)]
+    margin = 0.35 * (max(bounds) - min(bounds))
+    flops = [check.forecast.flops for check in checks]
+    inset.set(xscale="log", xlim=(min(flops) / 1.6, max(flops) * 1.6), ylim=(min(bounds) - margin, max(bounds) + margin))
+    inset.set_title("held out, enlarged", fontsize=8)
+    inset.tick_params(labelsize=7)
+    inset.set_xticks([])
+    inset.set_xticks([], minor=True)
+    inset.patch.set_alpha(0)
+
+
+def residuals(law: Result, table: RunsTable, ax: Axes) -> Axes:
+    """Measured over fitted loss, in percent, against compute."""
+    residual = 100 * np.expm1(table.log("loss") - law.log_loss(table.frame["params"], table.frame["tokens"]))
+    for rows, label, colour, marker in _by_size(table):
+        ax.plot(table.frame["flops"].iloc[rows], residual[rows], marker, color=colour, markersize=5, label=f"N = {label}")
+    ax.axhline(0, color=GREY, linewidth=1)
+    ax.set(xscale="log", xlabel=f"training FLOPs ({table.conventions.flops})", ylabel="measured over fitted, %")
+    _grid(ax)
+    _legend(ax)
+    return ax
+
+
+def exponents(laws: list[Result], ax: Axes, key: str = "a") -> Axes:
+    """The exponent of N_opt ∝ C^a by each approach, with its interval."""
+    for row, law in enumerate(laws):
+        item = {**law.parameters, **law.derived}[key]
+        if item.interval is not None:
+            ax.plot(item.interval, [row, row], color=BLUE, linewidth=2.5)
+        ax.plot([item.value], [row], "o", color=VERMILION, markersize=7)
+    ax.axvline(0.5, color=GREY, linewidth=1, linestyle=":")
+    ax.set(yticks=range(len(laws)), ylim=(-0.6, len(laws) - 0.4), xlabel=f"exponent {key} of N_opt ∝ C^{key}")
+    ax.set_yticklabels([law.name.removeprefix("chinchilla_") for law in laws])
+    _grid(ax)
+    return ax
+
+
+def training_curves(table: RunsTable, ax: Axes) -> Axes | None:
+    """Training loss over tokens for runs whose attempts/*/metrics.jsonl exist; None when there is none."""
+    drawn = False
+    for rows, label, colour, _ in _by_size(table):
+        for position, row in enumerate(rows):
+            tokens, loss = _metrics(table.frame["path"].iloc[row])
+            if len(tokens) < 2:
+                continue
+            ax.plot(tokens, loss, color=colour, linewidth=0.9, alpha=0.8, label=None if position else f"N = {label}")
+            drawn = True
+    if not drawn:
+        return None
+    ax.set(xscale="log", yscale="log", xlabel="tokens", ylabel="training loss (nats per token)")
+    _plain_log_ticks(ax)
+    _grid(ax)
+    _legend(ax)
+    return ax
+
+
+def _metrics(directory: str, most: int = 400) -> tuple[list[float], list[float]]:
+    """Tokens and training loss of a run's attempts, thinned to at most `most` points."""
+    tokens, loss = [], []
+    root = epath.Path(directory) / "attempts" if directory else None
+    if root is None or not root.exists():
+        return tokens, loss
+    for path in sorted(root.glob("*/metrics.jsonl")):
+        for line in path.read_text().splitlines():
+            try:
+                point = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # the last line of an attempt that was killed while it wrote
+            value = point.get("train_loss", point.get("loss"))
+            if isinstance(value, int | float) and isinstance(point.get("tokens"), int | float) and point["tokens"] > 0:
+                tokens.append(float(point["tokens"]))
+                loss.append(float(value))
+    stride = max(1, len(tokens) // most)
+    return tokens[::stride], loss[::stride]
+
+
+def _plain_log_ticks(ax: Axes) -> None:
+    """Losses span less than a decade, where a logarithmic axis has no ticks of its own."""
+    low, high = ax.get_ylim()
+    ticks = np.array([1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 10, 12])
+    ticks = ticks[(ticks >= low) & (ticks <= high)]
+    if len(ticks) >= 2:
+        ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+        ax.set_yticks([], minor=True)

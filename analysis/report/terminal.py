@@ -1,0 +1,63 @@
+"""The terminal's view of a study: laws, compute-optimal budgets, the held-out check, what was left out."""
+
+import textwrap
+from collections.abc import Iterator
+
+from analysis.laws.result import Result
+from analysis.laws.study import Study
+from analysis.laws.table import RunsTable
+from analysis.report.formatting import interval, number
+
+_WIDTH = 110
+
+
+def describe_table(table: RunsTable) -> Iterator[str]:
+    """What the runs table holds, line by line."""
+    frame = table.frame
+    yield (
+        f"{len(frame)} runs of {len(set(table.codes('params').tolist()))} sizes in {frame['cluster'].nunique()} independent "
+        f"trunks; parameters ({table.conventions.parameters}) {number(frame['params'].min(), 3)} to "
+        f"{number(frame['params'].max(), 3)}, tokens {number(frame['tokens'].min(), 3)} to {number(frame['tokens'].max(), 3)}, "
+        f"FLOPs ({table.conventions.flops}) {number(frame['flops'].min(), 3)} to {number(frame['flops'].max(), 3)}, loss on "
+        f"{table.conventions.domain} {number(frame['loss'].min())} to {number(frame['loss'].max())}"
+    )
+    for reason, count in table.excluded["reason"].value_counts().items():
+        yield f"excluded {count}: {reason}"
+    if len(table.held_out):
+        yield f"held out {len(table.held_out)}: {', '.join(table.held_out['run_id'])}"
+    for flag in table.flags:
+        yield f"note: {flag}"
+
+
+def describe(study: Study) -> Iterator[str]:
+    """The whole study, line by line."""
+    yield from describe_table(study.table)
+    yield ""
+    yield f"{'law':24}{'parameter':18}{'value':>12}  {100 * study.options.level:.0f}% interval"
+    for name, law in study.laws.items():
+        if not isinstance(law, Result):
+            yield from _wrapped(f"{name:24}{law.flags[0]}", " " * 24)
+            continue
+        head = name
+        for key, item in {**law.parameters, **law.derived}.items():
+            yield f"{head:24}{key:18}{number(item.value):>12}  {interval(item)}"
+            head = ""
+        for flag in law.flags:
+            yield from _wrapped(f"{'':24}! {flag}", " " * 26)
+    yield ""
+    yield f"compute-optimal by {study.parametric.form}:"
+    yield f"{'FLOPs':>12}{'N':>12}  {'interval':26}{'D':>12}  {'interval':26}{'loss':>8}  interval"
+    for item in study.compute_optimal:
+        yield (
+            f"{number(item.flops, 3):>12}{number(item.params.value, 3):>12}  {interval(item.params, 3):26}"
+            f"{number(item.tokens.value, 3):>12}  {interval(item.tokens, 3):26}{number(item.loss.value):>8}  {interval(item.loss)}"
+        )
+    yield ""
+    if not study.checks:
+        yield "no run was held out, so no prediction was checked (tag one role=held_out, or name it by --held_out)"
+    for check in study.checks:
+        yield from _wrapped(f"held out {check.in_words()}", "  ")
+
+
+def _wrapped(text: str, indent: str) -> Iterator[str]:
+    yield from textwrap.wrap(text, _WIDTH, subsequent_indent=indent, drop_whitespace=True) or [""]

@@ -1,0 +1,194 @@
+"""From a sweep to its points: which bindings and tags each planned run has."""
+
+import dataclasses
+import functools
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from launch.sweep_config import Grid, IsoFlop, LogGrid, Part, PlainAxis, Sweep, TokenAxis, Zip
+from scaling import gin_files
+from scaling.accounting import flops, parameters
+from scaling.errors import ConfigError
+from scaling.run_config import RunConfig
+
+# While a model's FLOPs are counted its horizon is not known yet; any horizon longer than a batch serves.
+_PROVISIONAL_TOKENS = 1 << 40
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """One planned run, before its configuration is built.
+
+    Attributes:
+      part: position of its part in the sweep, from 0.
+      bindings: from Gin name to value, laid over the files.
+      tags: what the record will carry.
+    """
+
+    part: int
+    bindings: Mapping[str, Any]
+    tags: Mapping[str, str]
+
+    @property
+    def label(self) -> str:
+        """A short name for tables: `WIDTH=64 seed=1`."""
+        return " ".join(f"{name.rpartition('.')[2]}={_shown(value)}" for name, value in self.bindings.items()) or "base"
+
+    def __str__(self) -> str:
+        return f"part {self.part + 1} ({self.label})"
+
+
+class Reference(str):
+    """A Gin reference such as `@ladder.llama()`, which must reach Gin without quotes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def points(sweep: Sweep) -> list[Point]:
+    """Every point of the sweep, in the order of its parts and axes.
+
+    Gin must hold the files of the sweep (see :func:`scaling.gin_files.parse`).
+
+    Raises:
+      ConfigError: a binding is unknown or set twice, or a point cannot be built.
+    """
+    found: list[Point] = []
+    for index, part in enumerate(sweep.parts):
+        of_part = list(_points_of_part(index, part))
+        if not of_part:
+            raise ConfigError(
+                f"part {index + 1} of the sweep {sweep.name!r} has no point: min_tokens and max_tokens leave all of them out",
+                "widen the limits or change the budgets",
+            )
+        found.extend(of_part)
+    return found
+
+
+def build(point: Point) -> gin_files.Loaded[RunConfig]:
+    """The configuration of a point.
+
+    Raises:
+      ConfigError: naming the point.
+    """
+    try:
+        with gin_files.overridden(point.bindings):
+            loaded = gin_files.build(RunConfig)
+    except ConfigError as error:
+        raise ConfigError(f"{point}: {error.what}", error.remedy) from error
+    _refuse_unused_macros(point, loaded.bindings)
+    return loaded
+
+
+def _points_of_part(index: int, part: Part) -> Iterator[Point]:
+    plain = [list(_settings(axis)) for axis in part.axes if isinstance(axis, PlainAxis)]
+    # The axis that derives tokens from a size comes last: the size may depend on the values of the others.
+    token_axes = [axis for axis in part.axes if isinstance(axis, TokenAxis)]
+    for settings in itertools.product(*plain):
+        point = functools.reduce(_with_bindings, settings, Point(index, {}, dict(part.tags)))
+        if token_axes:
+            yield from _token_points(point, token_axes[0])
+        else:
+            yield point
+
+
+def _settings(axis: PlainAxis) -> Iterator[dict[str, Any]]:
+    """The bindings of each value of an axis."""
+    match axis:
+        case Grid() | LogGrid():
+            yield from ({axis.binding: value} for value in axis.values)
+        case Zip():
+            yield from (dict(zip(axis.bindings, row, strict=True)) for row in axis.rows)
+
+
+def _with_bindings(point: Point, bindings: Mapping[str, Any], tags: Mapping[str, str] | None = None) -> Point:
+    for name in bindings:
+        if name in point.bindings:
+            raise ConfigError(f"two axes of part {point.part + 1} set {name!r}", "remove one of the axes")
+    values = {name: _gin_value(value) for name, value in bindings.items()}
+    return Point(point.part, {**point.bindings, **values}, {**point.tags, **(tags or {})})
+
+
+def _gin_value(value: Any) -> Any:
+    return Reference(value) if isinstance(value, str) and value[:1] in ("@", "%") else value
+
+
+def _token_points(point: Point, axis: TokenAxis) -> Iterator[Point]:
+    """Sizes times targets, or sizes with the targets as branches."""
+    for size in axis.sizes:
+        sized = _with_bindings(point, {axis.size_binding: size})
+        targets = [
+            (tags, wanted)
+            for tags, wanted in _targets(sized, axis)
+            if wanted >= axis.min_tokens and (not axis.max_tokens or wanted <= axis.max_tokens)
+        ]
+        if axis.branches_binding and targets:
+            yield _trunk_point(sized, axis, [wanted for _, wanted in targets])
+        elif not axis.branches_binding:
+            for tags, wanted in targets:
+                tokens, _ = _whole_batches(sized, axis, wanted)
+                yield _with_bindings(sized, {axis.tokens_binding: tokens}, tags)
+
+
+def _targets(point: Point, axis: TokenAxis) -> list[tuple[dict[str, str], float]]:
+    """For each budget or ratio: its tag and the tokens that it asks for, before rounding."""
+    config = _built(point, axis, _PROVISIONAL_TOKENS)
+    if isinstance(axis, IsoFlop):
+        per_token = flops.training_flops_per_token(config.model, config.data.sequence_length)[axis.convention]
+        return [({"budget": f"{budget:.6g}"}, budget / per_token) for budget in axis.budgets]
+    count = getattr(parameters.count_parameters(config.model), axis.parameters)
+    return [({"tokens_per_parameter": f"{ratio:.6g}"}, ratio * count) for ratio in axis.ratios]
+
+
+def _trunk_point(point: Point, axis: TokenAxis, wanted: list[float]) -> Point:
+    longest, batch_tokens = _whole_batches(point, axis, max(wanted))
+    branches = {batch_tokens * max(1, round(tokens / batch_tokens)) for tokens in wanted}
+    return _with_bindings(point, {axis.tokens_binding: longest, axis.branches_binding: tuple(sorted(branches))})
+
+
+def _whole_batches(point: Point, axis: TokenAxis, wanted: float) -> tuple[int, int]:
+    """The whole number of batches nearest to `wanted` tokens, in tokens, and the tokens of a batch.
+
+    The batch may itself follow the horizon by a rule, so this is a fixed point.
+    """
+    tokens = round(wanted)
+    for _ in range(10):
+        batch_tokens = _built(point, axis, tokens).batch_tokens
+        rounded = batch_tokens * max(1, round(wanted / batch_tokens))
+        if rounded == tokens:
+            return tokens, batch_tokens
+        tokens = rounded
+    raise ConfigError(
+        f"{point}: no horizon near {wanted:.0f} tokens is a whole number of the batches that it implies",
+        "bind RunConfig.batch_size, or change the budget a little",
+    )
+
+
+def _built(point: Point, axis: TokenAxis, tokens: int) -> RunConfig:
+    bindings: dict[str, Any] = {axis.tokens_binding: tokens}
+    if axis.branches_binding:
+        bindings[axis.branches_binding] = ()
+    return build(_with_bindings(point, bindings)).config
+
+
+def _refuse_unused_macros(point: Point, config_text: str) -> None:
+    """An axis over a macro that nothing refers to would change nothing: its name is misspelt."""
+    used = set(re.findall(r"%(?:[\w./]*/)?([A-Za-z_]\w*)", config_text))
+    for name in point.bindings:
+        if "." not in name and name not in used:
+            raise ConfigError(
+                f"{point}: the macro {name!r} is an axis, but nothing uses it",
+                f"check its spelling; the macros in use are {sorted(used)}",
+            )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple | list) and len(value) > 1:
+        return f"{_shown(value[0])}..{_shown(value[-1])}"
+    if isinstance(value, tuple | list):
+        return ",".join(map(_shown, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,251 @@
+"""From points to a plan: run ids, sizes, costs, groups that share a compiled step, and work for the slots of an engine."""
+
+import collections
+import dataclasses
+import hashlib
+import heapq
+import math
+from collections.abc import Mapping, Sequence
+
+from launch import expand, states
+from launch.rates import STARTUP_SECONDS, Rates
+from launch.sweep_config import Sweep
+from scaling import gin_files
+from scaling.accounting import flops, parameters
+from scaling.data.store import TokenStore
+from scaling.errors import ConfigError
+from scaling.run_config import RunConfig, canonical_json
+from scaling.run_directory import specs_of
+
+# Groups are cut so that each slot has about this many pieces of work: few enough to share start-ups, enough to end together.
+_PIECES_PER_SLOT = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class PlannedRun:
+    """One point with all that is known before it is trained.
+
+    Attributes:
+      point: its bindings and tags.
+      loaded: its configuration and Gin text.
+      unit: its run directory, or those of a trunk and its branches.
+      parameters: total parameters.
+      flops: training FLOPs by convention, for the whole horizon as if trained alone.
+      own_flops: the 6ND FLOPs of everything that the unit trains.
+      seconds: predicted.
+      epochs: how often the longest horizon passes over the training text.
+      group: name of the group that shares its compiled step.
+    """
+
+    point: expand.Point
+    loaded: gin_files.Loaded[RunConfig]
+    unit: states.Unit
+    parameters: int
+    flops: Mapping[str, float]
+    own_flops: float
+    seconds: float
+    epochs: float
+    group: str
+
+    @property
+    def config(self) -> RunConfig:
+        """The run's configuration."""
+        return self.loaded.config
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """Work for one trainer process: runs of one group.
+
+    Attributes:
+      group: name of the group.
+      units: what it trains, in order.
+      seconds: predicted, start-up included.
+    """
+
+    group: str
+    units: tuple[states.Unit, ...]
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """All runs of a sweep.
+
+    Attributes:
+      sweep: where they come from.
+      sweep_id: the sweep's name with a hash of its runs.
+      root: the directory of the run directories.
+      runs: in the order of the sweep.
+      warnings: what the user should know, in words.
+    """
+
+    sweep: Sweep
+    sweep_id: str
+    root: str
+    runs: tuple[PlannedRun, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def models(self) -> int:
+        """Finished models that the sweep ends with."""
+        return sum(len(run.unit.models) for run in self.runs)
+
+    def unfinished(self) -> list[PlannedRun]:
+        """The runs that files do not show as finished."""
+        return [run for run in self.runs if not states.is_finished(run.unit)]
+
+
+def make_plan(sweep: Sweep, root: str, rates: Rates) -> Plan:
+    """Expands a sweep and checks every run of it; writes nothing.
+
+    Gin must hold the files of the sweep (see :func:`scaling.gin_files.parse`).
+
+    Args:
+      sweep: what to expand.
+      root: the directory of the run directories.
+      rates: how long training takes.
+
+    Raises:
+      ConfigError: two points are one run, a point cannot be built, or `single_epoch` is set and a run needs more text than there is.
+      DataError: a token store is missing or altered.
+    """
+    stores = _Stores()
+    drafts = [(point, expand.build(point)) for point in expand.points(sweep)]
+    planned = [_planned(point, loaded, root, stores, rates) for point, loaded in drafts]
+    _refuse_duplicates(planned)
+    sweep_id = f"{sweep.name}-{_digest(sorted(run.unit.run_id for run in planned))}"
+    named = tuple(dataclasses.replace(run, unit=_unit(run.point, run.config, root, stores, sweep_id)) for run in planned)
+    return Plan(sweep, sweep_id, root, named, _epoch_warnings(sweep, named))
+
+
+def tasks_of(runs: Sequence[PlannedRun], slots: int) -> list[Task]:
+    """Cuts the groups into tasks, longest first.
+
+    A group stays one process, which compiles once, unless it is so long that other slots would wait for it.
+    """
+    longest = max(sum(run.seconds for run in runs) / (slots * _PIECES_PER_SLOT), STARTUP_SECONDS)
+    groups: dict[str, list[PlannedRun]] = collections.defaultdict(list)
+    for run in runs:
+        groups[run.group].append(run)
+    tasks = [task for group in groups.values() for task in _pieces(group, longest)]
+    return sorted(tasks, key=lambda task: -task.seconds)
+
+
+def makespan(tasks: Sequence[Task], slots: int) -> float:
+    """Predicted seconds until the last of the slots is free, when each takes the next task as soon as it can."""
+    free_at = [0.0] * slots
+    for task in tasks:
+        heapq.heapreplace(free_at, free_at[0] + task.seconds)
+    return max(free_at)
+
+
+class _Stores:
+    """Opens each token store once."""
+
+    def __init__(self):
+        self._opened: dict[str, TokenStore] = {}
+
+    def open(self, path: str) -> TokenStore:
+        if path not in self._opened:
+            self._opened[path] = TokenStore.open(path)
+        return self._opened[path]
+
+
+def _planned(
+    point: expand.Point, loaded: gin_files.Loaded[RunConfig], root: str, stores: _Stores, rates: Rates
+) -> PlannedRun:
+    config = loaded.config
+    _check_stores(point, config, stores)
+    unit = _unit(point, config, root, stores, sweep_id="")
+    total = parameters.count_parameters(config.model).total
+    per_token = flops.training_flops_per_token(config.model, config.data.sequence_length)
+    own_tokens = sum(states.own_tokens(spec) for spec in unit.specs)
+    horizon = config.steps * config.batch_tokens
+    windows = stores.open(config.data.store).split(config.data.split).num_windows(config.data.sequence_length)
+    return PlannedRun(
+        point=point,
+        loaded=loaded,
+        unit=unit,
+        parameters=total,
+        flops={convention: value * horizon for convention, value in per_token.items()},
+        own_flops=per_token["6nd"] * own_tokens,
+        seconds=own_tokens * rates.seconds_per_token(total, per_token["6nd_head_attention"]),
+        epochs=horizon / (windows * config.data.sequence_length),
+        group=_group_name(config),
+    )
+
+
+def _unit(point: expand.Point, config: RunConfig, root: str, stores: _Stores, sweep_id: str) -> states.Unit:
+    store_hash = stores.open(config.data.store).store_hash
+    specs = specs_of(config, store_hash, name=point.label, sweep_id=sweep_id, tags=point.tags)
+    return states.Unit(root, tuple(specs))
+
+
+def _check_stores(point: expand.Point, config: RunConfig, stores: _Stores) -> None:
+    store = stores.open(config.data.store)
+    if config.model.vocab_size != store.vocab_size:
+        raise ConfigError(
+            f"{point}: TransformerConfig.vocab_size ({config.model.vocab_size}) is not the vocabulary of the token store "
+            f"{config.data.store} ({store.vocab_size})",
+            f"set the model's vocab_size to {store.vocab_size} or name another store",
+        )
+    for domain in config.evaluation.domains:
+        other = stores.open(domain.store)
+        store.require_vocabulary_of(other)
+        other.split(domain.split)
+
+
+def _refuse_duplicates(runs: Sequence[PlannedRun]) -> None:
+    first: dict[str, PlannedRun] = {}
+    for run in runs:
+        known = first.setdefault(run.unit.run_id, run)
+        if known is not run:
+            raise ConfigError(
+                f"{known.point} and {run.point} are the same run {run.unit.run_id}",
+                "remove one of the points, or give it another seed",
+            )
+
+
+def _epoch_warnings(sweep: Sweep, runs: Sequence[PlannedRun]) -> tuple[str, ...]:
+    repeated = [run for run in runs if run.epochs > 1]
+    if not repeated:
+        return ()
+    worst = max(repeated, key=lambda run: run.epochs)
+    store = worst.config.data.store
+    if sweep.single_epoch:
+        raise ConfigError(
+            f"{worst.point} sees the training text of {store} {worst.epochs:.2f} times, and Sweep.single_epoch is set",
+            "lower its tokens, prepare more text, or unset Sweep.single_epoch",
+        )
+    return (
+        f"{len(repeated)} of {len(runs)} runs see their training text more than once, up to {worst.epochs:.2f} times ({worst.point}): "
+        "laws for fresh text do not describe them",
+    )
+
+
+def _group_name(config: RunConfig) -> str:
+    """A readable name with a hash of everything that shapes the compiled step."""
+    # Weight decay, like the learning rate, is an input of the step.
+    optimizer = dataclasses.replace(config.optimizer, weight_decay=0.0)
+    parts = (config.model, config.data, config.evaluation, optimizer, config.execution)
+    shape = [*map(gin_files.to_dict, parts), config.batch_size, config.compute_dtype]
+    model = config.model
+    size = f"{model.family}-{model.width}x{model.depth}-b{config.batch_size}x{config.data.sequence_length}"
+    return f"{size}-{_digest(shape)[:4]}"
+
+
+def _pieces(group: Sequence[PlannedRun], longest: float) -> list[Task]:
+    """Splits a group into pieces of about equal time, none longer than `longest` where single runs allow it."""
+    count = min(len(group), max(1, math.ceil(sum(run.seconds for run in group) / longest)))
+    pieces: list[list[PlannedRun]] = [[] for _ in range(count)]
+    for run in sorted(group, key=lambda run: -run.seconds):
+        min(pieces, key=lambda piece: sum(other.seconds for other in piece)).append(run)
+    return [
+        Task(piece[0].group, tuple(run.unit for run in piece), STARTUP_SECONDS + sum(run.seconds for run in piece))
+        for piece in pieces
+    ]
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:8]

@@ -1,0 +1,126 @@
+"""What the files say about planned runs. Nothing here writes, and nothing is remembered between two looks."""
+
+import dataclasses
+import json
+import os
+
+from etils import epath
+
+from scaling.run_directory import Attempt, RunDirectory, Spec, Status
+
+# These need no further training; every other state does.
+FINISHED: tuple[Status, ...] = ("completed", "diverged")
+
+# Longer than any row of metrics.jsonl.
+_TAIL_BYTES = 16_384
+
+
+@dataclasses.dataclass(frozen=True)
+class Unit:
+    """What one trainer finishes in one go: a run, or a trunk with its branches.
+
+    Attributes:
+      root: the directory that holds the run directories.
+      specs: the run alone, or the trunk followed by its branches.
+    """
+
+    root: str
+    specs: tuple[Spec, ...]
+
+    @property
+    def run_id(self) -> str:
+        """The run that a trainer is given: the run itself or the trunk."""
+        return self.specs[0].run_id
+
+    @property
+    def directories(self) -> list[RunDirectory]:
+        """One for each of `specs`; they need not exist."""
+        return [RunDirectory(epath.Path(self.root) / spec.run_id) for spec in self.specs]
+
+    @property
+    def models(self) -> tuple[Spec, ...]:
+        """The specs that end as finished models: the branches of a trunk, or the run."""
+        return self.specs[1:] or self.specs
+
+
+def recorded_status(directory: RunDirectory) -> Status | None:
+    """The status in `record.json`, None where there is no record; unlike `status()` it never probes the lock."""
+    record = directory.record()
+    return record["status"] if record is not None else None
+
+
+def status(directory: RunDirectory) -> Status:
+    """The state of a run directory that may not exist yet, without creating anything in it."""
+    if not (directory.path / "lock").exists() and not (directory.path / "attempts").exists():
+        return recorded_status(directory) or "new"
+    return directory.status()
+
+
+def is_finished(unit: Unit) -> bool:
+    """Whether every run of the unit has its record; the branches of a trunk that diverged are recorded as diverged, too."""
+    return all(recorded_status(directory) in FINISHED for directory in unit.directories)
+
+
+def model_outcomes(unit: Unit) -> list[Status]:
+    """The recorded statuses of the unit's models, those without a record left out."""
+    directories = unit.directories[-len(unit.models) :]
+    return [outcome for directory in directories if (outcome := recorded_status(directory)) is not None]
+
+
+def unit_status(unit: Unit) -> Status:
+    """One word for a unit: that of its worst run once finished, else that of the first run which is not."""
+    if is_finished(unit):
+        outcomes = [recorded_status(directory) for directory in unit.directories]
+        return "diverged" if "diverged" in outcomes else "completed"
+    unfinished = [found for found in map(status, unit.directories) if found not in FINISHED]
+    for word in ("running", "failed", "interrupted"):
+        if word in unfinished:
+            return word  # type: ignore[return-value]
+    # Some runs are recorded, the rest were never begun: the work stopped between two of them.
+    return "new" if len(unfinished) == len(unit.specs) else "interrupted"
+
+
+def failure_reason(unit: Unit) -> str:
+    """What the last failed attempt of the unit said; empty when none got far enough to say anything."""
+    ends = [attempts[-1].end for directory in unit.directories if (attempts := directory.attempts())]
+    reasons = [end["reason"] for end in ends if end.get("status") == "failed" and end.get("reason")]
+    return " ".join(reasons[-1].split()) if reasons else ""
+
+
+def tokens_done(unit: Unit) -> int:
+    """Tokens of training that the unit's files show, those of each run's own steps only."""
+    return sum(_own_tokens_done(directory, spec) for directory, spec in zip(unit.directories, unit.specs, strict=True))
+
+
+def own_tokens(spec: Spec) -> int:
+    """Tokens that this run's own directory trains: for a branch those of its decay."""
+    return max(0, spec.last_step - spec.first_step) * spec.config.batch_tokens
+
+
+def _own_tokens_done(directory: RunDirectory, spec: Spec) -> int:
+    if recorded_status(directory) in FINISHED:
+        return own_tokens(spec)
+    attempts = directory.attempts()
+    if not attempts:
+        return 0
+    step = last_step(attempts[-1].path / "metrics.jsonl") or _first_step(attempts[-1])
+    return max(0, step - spec.first_step) * spec.config.batch_tokens
+
+
+def _first_step(attempt: Attempt) -> int:
+    """The step that an attempt without a row continues from; 0 when it was killed before it could say so."""
+    start = attempt.path / "start.json"
+    return json.loads(start.read_text())["first_step"] if start.exists() else 0
+
+
+def last_step(metrics_file: os.PathLike[str]) -> int | None:
+    """The step of the last complete row, read from the end of the file so that polling stays cheap."""
+    path = epath.Path(metrics_file)
+    if not path.exists():
+        return None
+    with path.open("rb") as handle:
+        handle.seek(0, os.SEEK_END)
+        handle.seek(max(0, handle.tell() - _TAIL_BYTES))
+        # What follows the last newline is a torn write.
+        lines = handle.read().split(b"\n")[:-1]
+    return json.loads(lines[-1])["step"] if lines else None

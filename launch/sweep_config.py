@@ -1,0 +1,205 @@
+"""A sweep, as data: what `configs/sweeps/*.gin` bind.
+
+A sweep is a chain of parts. A part multiplies its axes; every point of the product is one planned run: the bindings of the axes laid over those
+of the files. Any Gin binding can be an axis: a macro (`WIDTH`), a field (`RunConfig.seed`, `ScheduleConfig.peak`), or, with a value that starts
+with "@" or "%", a choice of parts (`RunConfig.model` over `"@ladder.llama()"` and `"@ladder.neox()"`).
+"""
+
+import dataclasses
+from typing import Any, Literal
+
+from scaling.errors import ConfigError
+
+# The keys of scaling.accounting.flops.CONVENTIONS (a test compares them).
+FlopsConvention = Literal[
+    "kaplan_6nd_non_embedding",
+    "6nd",
+    "6nd_head",
+    "6nd_head_attention",
+    "6nd_head_causal_attention",
+    "chinchilla_appendix_f",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """One binding over listed values.
+
+    Attributes:
+      binding: a Gin name.
+      values: what it takes, in order.
+    """
+
+    binding: str
+    values: tuple[Any, ...]
+
+    def __post_init__(self):
+        _require_values("Grid.values", self.binding, self.values)
+
+
+@dataclasses.dataclass(frozen=True)
+class Zip:
+    """Several bindings that change together.
+
+    Attributes:
+      bindings: Gin names.
+      rows: one value for each binding, a row for each point.
+    """
+
+    bindings: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+    def __post_init__(self):
+        _require_values("Zip.rows", ", ".join(self.bindings), self.rows)
+        for row in self.rows:
+            if len(row) != len(self.bindings):
+                raise ConfigError(
+                    f"Zip.rows has a row of {len(row)} values {tuple(row)!r} for {len(self.bindings)} bindings "
+                    f"{tuple(self.bindings)!r}",
+                    "give each row one value for each binding",
+                )
+
+
+@dataclasses.dataclass(frozen=True)
+class LogGrid:
+    """One binding over values that grow by a constant factor.
+
+    Attributes:
+      binding: a Gin name.
+      low, high: the first and the last value, both positive.
+      points: how many values.
+      multiple_of: 0 keeps floats, to six significant digits; otherwise values are integers, rounded to a multiple of it.
+    """
+
+    binding: str
+    low: float
+    high: float
+    points: int
+    multiple_of: int = 0
+
+    def __post_init__(self):
+        if not 0 < self.low < self.high or self.points < 2 or self.multiple_of < 0:
+            raise ConfigError(
+                f"LogGrid of {self.binding!r} runs from {self.low!r} to {self.high!r} in {self.points!r} points",
+                "give 0 < low < high, at least 2 points and multiple_of >= 0",
+            )
+
+    @property
+    def values(self) -> tuple[float | int, ...]:
+        """The values, in increasing order."""
+        ratio = self.high / self.low
+        exact = [self.low * ratio ** (i / (self.points - 1)) for i in range(self.points)]
+        if self.multiple_of:
+            return tuple(self.multiple_of * max(1, round(value / self.multiple_of)) for value in exact)
+        return tuple(float(f"{value:.6g}") for value in exact)
+
+
+@dataclasses.dataclass(frozen=True)
+class IsoFlop:
+    """Budgets of compute times sizes: each size gets the tokens that spend the budget (Hoffmann et al. 2022, approach 2).
+
+    tokens = budget / (training FLOPs per token of that model, under the named convention), rounded to whole batches; the record holds the FLOPs
+    that this rounding really spends, and the tag `budget` the one aimed at.
+
+    Attributes:
+      budgets: training FLOPs.
+      size_binding: the binding that sets the model's size.
+      sizes: its values.
+      tokens_binding: the binding that sets the horizon.
+      convention: how FLOPs are counted; see :mod:`scaling.accounting.flops`.
+      branches_binding: when given (`RunConfig.branches`), each size is one trunk with a branch for each of its budgets, instead of one run for each.
+      min_tokens, max_tokens: points outside are left out of the sweep; 0 is no limit.
+    """
+
+    budgets: tuple[float, ...]
+    size_binding: str
+    sizes: tuple[Any, ...]
+    tokens_binding: str
+    convention: FlopsConvention = "6nd"
+    branches_binding: str = ""
+    min_tokens: int = 0
+    max_tokens: int = 0
+
+    def __post_init__(self):
+        _require_values("IsoFlop.budgets", self.tokens_binding, self.budgets)
+        _require_values("IsoFlop.sizes", self.size_binding, self.sizes)
+        _require_positive("IsoFlop.budgets", self.budgets)
+
+
+@dataclasses.dataclass(frozen=True)
+class TokensPerParameter:
+    """Ratios D/N times sizes: each size gets ratio x parameters tokens, rounded to whole batches.
+
+    Attributes:
+      ratios: tokens per parameter; about 20 is compute-optimal for Hoffmann et al. 2022, table 3.
+      size_binding, sizes, tokens_binding, branches_binding, min_tokens, max_tokens: as for :class:`IsoFlop`.
+      parameters: which count of parameters the ratio refers to.
+    """
+
+    ratios: tuple[float, ...]
+    size_binding: str
+    sizes: tuple[Any, ...]
+    tokens_binding: str
+    parameters: Literal["total", "non_embedding"] = "total"
+    branches_binding: str = ""
+    min_tokens: int = 0
+    max_tokens: int = 0
+
+    def __post_init__(self):
+        _require_values("TokensPerParameter.ratios", self.tokens_binding, self.ratios)
+        _require_values("TokensPerParameter.sizes", self.size_binding, self.sizes)
+        _require_positive("TokensPerParameter.ratios", self.ratios)
+
+
+PlainAxis = Grid | Zip | LogGrid
+TokenAxis = IsoFlop | TokensPerParameter
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Points of one purpose.
+
+    Attributes:
+      axes: they multiply; the first varies slowest. At most one of them sets tokens from a size, and it sees the values of all others.
+      tags: strings that reach every record of the part, such as {"role": "fit"}.
+    """
+
+    axes: tuple[Grid | Zip | LogGrid | IsoFlop | TokensPerParameter, ...] = ()
+    tags: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        token_axes = [axis for axis in self.axes if isinstance(axis, TokenAxis)]
+        if len(token_axes) > 1:
+            raise ConfigError("a Part has two axes that set tokens from a size", "move one of them to a part of its own")
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """Runs that are planned, launched and shown together.
+
+    Attributes:
+      name: a readable name.
+      root: the directory that holds the run directories; --root overrides it.
+      parts: they follow each other.
+      single_epoch: refuses a run that would see its training text twice; without it the plan says so in words.
+    """
+
+    name: str
+    root: str
+    parts: tuple[Part, ...]
+    single_epoch: bool = False
+
+    def __post_init__(self):
+        if not self.parts:
+            raise ConfigError(f"Sweep.parts of {self.name!r} is empty", "name at least one part")
+
+
+def _require_values(field: str, binding: str, values: tuple[Any, ...]) -> None:
+    if not values:
+        raise ConfigError(f"{field} (binding {binding!r}) is empty", "give at least one value or remove the axis")
+
+
+def _require_positive(field: str, values: tuple[float, ...]) -> None:
+    for value in values:
+        if not value > 0:
+            raise ConfigError(f"{field} holds {value!r}", "give positive numbers")

@@ -1,0 +1,273 @@
+"""Token stores: text tokenised once, read by every run, without TensorFlow.
+
+A store is a directory:
+
+    manifest.json            what it holds, with a hash of every file
+    SPLIT-00000.tokens       flat little-endian token ids (uint16 or uint32); every document ends in EOS
+    SPLIT.documents.npy      int64 [documents + 1]: where each document starts, and the total
+    token_bytes.npy          int32 [vocabulary]: bytes of UTF-8 text that each id stands for
+    vocabulary/              how text became tokens
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from scaling.errors import DataError
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+TOKEN_BYTES = "token_bytes.npy"
+VOCABULARY = "vocabulary"
+_REWRITE = "delete the directory and run scaling.prepare_data again"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Split:
+    """One split of a store.
+
+    Attributes:
+      name: "train", "validation", ...
+      tokens: the ids, 1-D, memory-mapped.
+      document_starts: int64 [documents + 1], offsets into `tokens`; the last is their number.
+      bytes: UTF-8 bytes of the text.
+      eos_id: the id that ends every document and occurs nowhere else.
+    """
+
+    name: str
+    tokens: np.ndarray
+    document_starts: np.ndarray
+    bytes: int
+    eos_id: int
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens, the EOS of every document included."""
+        return len(self.tokens)
+
+    @property
+    def num_documents(self) -> int:
+        """Documents."""
+        return len(self.document_starts) - 1
+
+    def num_windows(self, length: int) -> int:
+        """Whole windows of `length` inputs with their next-token targets: (tokens - 1) // length.
+
+        Raises:
+          DataError: there is not even one.
+        """
+        windows = (self.num_tokens - 1) // length
+        if windows < 1:
+            raise DataError(
+                f"the split {self.name!r} has {self.num_tokens} tokens, too few for one sequence of {length}",
+                "shorten DataConfig.sequence_length or prepare more text",
+            )
+        return windows
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TokenStore:
+    """An opened store.
+
+    Attributes:
+      path: its directory.
+      manifest: the content of manifest.json.
+    """
+
+    path: pathlib.Path
+    manifest: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, path: str | pathlib.Path, verify: Literal["size", "hash"] = "size") -> "TokenStore":
+        """Opens and checks a store.
+
+        Args:
+          path: its directory.
+          verify: "size" checks the manifest and every file's size (milliseconds); "hash" also re-reads every byte.
+
+        Raises:
+          DataError: it is missing, half-written, truncated or altered.
+        """
+        path = pathlib.Path(path)
+        store = cls(path, _read_manifest(path))
+        store._check_files()
+        if verify == "hash":
+            store._check_hashes()
+        return store
+
+    @property
+    def store_hash(self) -> str:
+        """Content hash: equal for equal tokens, whatever the directory is called."""
+        return self.manifest["store_hash"]
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids."""
+        return self.manifest["vocabulary"]["size"]
+
+    @property
+    def eos_id(self) -> int:
+        """The id that ends a document."""
+        return self.manifest["vocabulary"]["eos_id"]
+
+    @property
+    def vocabulary_path(self) -> pathlib.Path:
+        """Directory for :func:`scaling.data.vocabularies.load_vocabulary`."""
+        return self.path / VOCABULARY
+
+    @property
+    def vocabulary_sha256(self) -> str:
+        """Two stores with equal hashes speak the same ids."""
+        return self.manifest["vocabulary"]["sha256"]
+
+    @property
+    def split_names(self) -> tuple[str, ...]:
+        """The splits it holds."""
+        return tuple(self.manifest["splits"])
+
+    @functools.cached_property
+    def token_bytes(self) -> np.ndarray:
+        """int32 [vocabulary]: bytes of UTF-8 text that each id stands for; 0 for special ids."""
+        return np.load(self.path / TOKEN_BYTES)
+
+    def split(self, name: str) -> Split:
+        """Opens one split.
+
+        Raises:
+          DataError: the store has no such split.
+        """
+        if name not in self.manifest["splits"]:
+            raise DataError(
+                f"the token store {self.path} has no split {name!r}", f"choose one of {list(self.split_names)}"
+            )
+        entry = self.manifest["splits"][name]
+        return Split(
+            name=name,
+            tokens=np.memmap(self.path / entry["files"][0]["name"], dtype=self._token_dtype, mode="r"),
+            document_starts=np.load(self.path / documents_file(name)),
+            bytes=entry["bytes"],
+            eos_id=self.eos_id,
+        )
+
+    def require_vocabulary_of(self, other: "TokenStore") -> None:
+        """Refuses two stores whose ids mean different things.
+
+        Raises:
+          DataError: naming both.
+        """
+        if self.vocabulary_sha256 != other.vocabulary_sha256:
+            raise DataError(
+                f"the token stores {self.path} and {other.path} have different vocabularies",
+                "prepare both with one PrepareConfig, or with the same VocabularyConfig.path",
+            )
+
+    @property
+    def _token_dtype(self) -> np.dtype:
+        return np.dtype(self.manifest["token_dtype"]).newbyteorder("<")
+
+    def _check_files(self) -> None:
+        for name, entry in self.manifest["splits"].items():
+            (file,) = entry["files"]
+            self._check_size(file["name"], file["tokens"] * self._token_dtype.itemsize)
+            self._check_array(documents_file(name), entry["documents"] + 1, np.int64)
+        self._check_array(TOKEN_BYTES, self.vocab_size, np.int32)
+        if not self.vocabulary_path.is_dir():
+            raise DataError(f"the token store {self.path} has lost its {VOCABULARY}/", _REWRITE)
+
+    def _check_size(self, name: str, expected: int) -> None:
+        file = self.path / name
+        size = file.stat().st_size if file.is_file() else None
+        if size is None:
+            raise DataError(f"the token store {self.path} has lost its file {name}", _REWRITE)
+        if size != expected:
+            raise DataError(f"{file} has {size} bytes instead of {expected}: it is truncated or altered", _REWRITE)
+
+    def _check_array(self, name: str, length: int, dtype: type) -> None:
+        file = self.path / name
+        if not file.is_file():
+            raise DataError(f"the token store {self.path} has lost its file {name}", _REWRITE)
+        try:
+            array = np.load(file, mmap_mode="r")
+        except (ValueError, EOFError) as error:
+            raise DataError(f"{file} is truncated or altered ({error})", _REWRITE) from error
+        if array.shape != (length,) or array.dtype != dtype:
+            raise DataError(f"{file} holds {array.dtype} {array.shape} instead of {np.dtype(dtype)} ({length},)", _REWRITE)
+
+    def _check_hashes(self) -> None:
+        for name, expected in file_hashes(self.manifest).items():
+            if sha256_of_file(self.path / name) != expected:
+                raise DataError(f"{self.path / name} is altered: its hash is not the manifest's", _REWRITE)
+
+
+def documents_file(split: str) -> str:
+    """Name of the file with a split's document offsets."""
+    return f"{split}.documents.npy"
+
+
+def tokens_file(split: str) -> str:
+    """Name of the file with a split's ids."""
+    return f"{split}-00000.tokens"
+
+
+def token_dtype(vocab_size: int) -> np.dtype:
+    """The type that ids are stored in."""
+    return np.dtype("uint16" if vocab_size < 65_536 else "uint32")
+
+
+def file_hashes(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """From every hashed file of a store to its sha256."""
+    hashes = {TOKEN_BYTES: manifest["token_bytes_sha256"]}
+    for file, digest in manifest["vocabulary"]["files"].items():
+        hashes[f"{VOCABULARY}/{file}"] = digest
+    for name, entry in manifest["splits"].items():
+        hashes[documents_file(name)] = entry["documents_sha256"]
+        for file in entry["files"]:
+            hashes[file["name"]] = file["sha256"]
+    return hashes
+
+
+def content_hash(manifest: Mapping[str, Any]) -> str:
+    """The `store_hash` of a manifest: over every file's hash, the vocabulary and the sizes of the splits.
+
+    Paths, versions of packages and of code are left out: equal tokens have equal hashes wherever and whenever they were written.
+    """
+    content = {
+        "schema_version": manifest["schema_version"],
+        "token_dtype": manifest["token_dtype"],
+        "vocabulary": {key: manifest["vocabulary"][key] for key in ("kind", "size", "sha256", "eos_id", "pad_id", "unk_id")},
+        "splits": manifest["splits"],
+        "files": file_hashes(manifest),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def sha256_of_file(path: pathlib.Path) -> str:
+    """Hexadecimal sha256 of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_manifest(path: pathlib.Path) -> dict[str, Any]:
+    file = path / MANIFEST
+    if not file.is_file():
+        raise DataError(
+            f"there is no token store at {path} ({MANIFEST} is missing)",
+            "write it with scaling.prepare_data, or correct the path",
+        )
+    try:
+        manifest = json.loads(file.read_text())
+        version = manifest["schema_version"]
+        if version != SCHEMA_VERSION:
+            raise DataError(f"{file} has schema_version {version}, this program reads {SCHEMA_VERSION}", _REWRITE)
+        intact = manifest["store_hash"] == content_hash(manifest)
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{file} is not a manifest of a token store ({type(error).__name__}: {error})", _REWRITE) from error
+    if not intact:
+        raise DataError(f"{file} is altered: store_hash does not match its content", _REWRITE)
+    return manifest

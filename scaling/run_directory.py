@@ -1,0 +1,296 @@
+"""A run on disk: frozen before its first attempt, written by one process at a time, done when `record.json` is there.
+
+    ROOT/<run_id>/
+      spec.json       what the run is: configuration, kind, parent, sweep, tags       (frozen)
+      config.gin      every Gin binding; operative.gin: those that were used            (frozen)
+      attempts/NNNN/  start.json, metrics.jsonl, end.json of one process
+      checkpoints/    Orbax
+      record.json     the outcome, written once and atomically
+
+Nothing here imports JAX.
+"""
+
+import contextlib
+import dataclasses
+import datetime
+import fcntl
+import json
+import os
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from etils import epath
+
+from scaling import gin_files
+from scaling.errors import DataError, OutputError, PlumblineError
+from scaling.optim import schedules
+from scaling.run_config import RunConfig, run_id
+
+SCHEMA_VERSION = 1
+
+Kind = Literal["pretrain", "trunk", "branch"]
+Status = Literal["new", "running", "interrupted", "failed", "diverged", "completed"]
+
+
+class BusyError(PlumblineError):
+    """Another process is training this run."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Parent:
+    """Where a branch leaves its trunk.
+
+    Attributes:
+      run_id: the trunk.
+      step: optimiser steps that the trunk had taken there.
+    """
+
+    run_id: str
+    step: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """What a run is; `spec.json`.
+
+    Attributes:
+      run_id: see :func:`scaling.run_config.run_id`.
+      kind: "pretrain" (alone), "trunk" (constant rate, feeds branches) or "branch".
+      config: the run.
+      store_hash: content hash of the training store.
+      name: a readable name; free.
+      sweep_id: the sweep that asked for the run; empty when none did.
+      tags: free strings that reach the record, such as role=fit.
+      parent: the trunk of a branch.
+      branches: run ids of a trunk's branches, in order of their budgets.
+      command: the command that froze the run.
+    """
+
+    run_id: str
+    kind: Kind
+    config: RunConfig
+    store_hash: str
+    name: str = ""
+    sweep_id: str = ""
+    tags: dict[str, str] = dataclasses.field(default_factory=dict)
+    parent: Parent | None = None
+    branches: tuple[str, ...] = ()
+    command: str = ""
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def first_step(self) -> int:
+        """The step at which this run's own work begins: 0, or a branch's parting from its trunk."""
+        return self.parent.step if self.parent else 0
+
+    @property
+    def last_step(self) -> int:
+        """The step at which the run is finished; a trunk ends where its longest branch leaves it."""
+        if self.kind == "trunk":
+            return schedules.decay_start(self.config.schedule, self.config.steps)
+        return self.config.steps
+
+
+class RunDirectory:
+    """The directory of one run."""
+
+    def __init__(self, path: str | os.PathLike[str]):
+        """Opens, but does not read or create, the directory `path`."""
+        self.path = epath.Path(path)
+
+    @property
+    def spec(self) -> Spec:
+        """The frozen specification.
+
+        Raises:
+          DataError: the directory holds no readable `spec.json`.
+        """
+        return gin_files.from_dict(Spec, self._read_json("spec.json"))
+
+    @property
+    def checkpoints(self) -> epath.Path:
+        """Where Orbax keeps this run's checkpoints."""
+        return self.path / "checkpoints"
+
+    def record(self) -> dict[str, Any] | None:
+        """The outcome, or None while there is none."""
+        return self._read_json("record.json") if (self.path / "record.json").exists() else None
+
+    def write_record(self, record: Mapping[str, Any]) -> None:
+        """Writes the outcome, once and atomically."""
+        write_json(self.path / "record.json", record)
+
+    def status(self) -> Status:
+        """What the files say the run is."""
+        record = self.record()
+        if record is not None:
+            return record["status"]
+        if self._locked():
+            return "running"
+        attempts = self.attempts()
+        if not attempts:
+            return "new"
+        return attempts[-1].end.get("status", "interrupted")
+
+    def attempts(self) -> list["Attempt"]:
+        """Every attempt so far, oldest first."""
+        folder = self.path / "attempts"
+        return [Attempt(path) for path in sorted(folder.iterdir())] if folder.exists() else []
+
+    def start_attempt(self, facts: Mapping[str, Any]) -> "Attempt":
+        """Begins an attempt: a folder of its own, so that two processes can never share a file."""
+        path = self.path / "attempts" / f"{len(self.attempts()):04d}"
+        path.mkdir(parents=True, exist_ok=False)
+        write_json(path / "start.json", {**facts, "started": now(), "pid": os.getpid()})
+        return Attempt(path)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The training curve: where attempts overlap after a crash, the later attempt's step counts."""
+        by_step: dict[int, dict[str, Any]] = {}
+        for attempt in self.attempts():
+            for row in attempt.metrics():
+                by_step[row["step"]] = row
+        return [by_step[step] for step in sorted(by_step)]
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Holds the run for this process.
+
+        Object stores have no locks: there, a second process can waste work but not spoil it, since attempts share no file.
+
+        Raises:
+          BusyError: another process holds it.
+        """
+        if not isinstance(self.path, pathlib.Path):
+            yield
+            return
+        with open(self.path / "lock", "a") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise BusyError(f"{self.path} is being trained by another process") from error
+            yield
+
+    def _locked(self) -> bool:
+        try:
+            with self.lock():
+                return False
+        except BusyError:
+            return True
+
+    def _read_json(self, name: str) -> dict[str, Any]:
+        path = self.path / name
+        try:
+            return json.loads(path.read_text())
+        except FileNotFoundError as error:
+            raise DataError(f"{path} does not exist", "name a run directory, as launch.sweep or scaling.train made it") from error
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path} is not JSON ({error})", "delete the run directory and start the run again") from error
+
+
+class Attempt:
+    """One process's try at a run."""
+
+    def __init__(self, path: epath.Path):
+        """Opens the folder `path`, which :meth:`RunDirectory.start_attempt` made."""
+        self.path = path
+
+    @property
+    def end(self) -> dict[str, Any]:
+        """How it ended: `status`, `reason`, `step`, `wall_seconds`, `device_seconds`; empty when killed."""
+        path = self.path / "end.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def finish(self, status: Status, **facts: Any) -> None:
+        """Writes `end.json`."""
+        write_json(self.path / "end.json", {"status": status, "ended": now(), **facts})
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The rows of `metrics.jsonl`; a last line cut off by a kill is left out."""
+        path = self.path / "metrics.jsonl"
+        lines = path.read_text().split("\n") if path.exists() else []
+        # Every complete row ends in a newline, so what follows the last newline is a torn write.
+        return [json.loads(line) for line in lines[:-1]]
+
+
+def freeze(
+    root: str | os.PathLike[str],
+    loaded: gin_files.Loaded[RunConfig],
+    store_hash: str,
+    *,
+    name: str = "",
+    sweep_id: str = "",
+    tags: Mapping[str, str] | None = None,
+) -> list[RunDirectory]:
+    """Creates the directories of a run, or of a trunk and its branches; those that exist stay as they are.
+
+    Args:
+      root: the directory that holds runs.
+      loaded: the configuration with its Gin text.
+      store_hash: content hash of the training store.
+      name, sweep_id, tags: see :class:`Spec`.
+
+    Returns:
+      The run alone, or the trunk followed by its branches in order of their budgets.
+
+    Raises:
+      OutputError: the root cannot be written.
+    """
+    specs = specs_of(loaded.config, store_hash, name=name, sweep_id=sweep_id, tags=tags)
+    return [_freeze_one(root, spec, loaded) for spec in specs]
+
+
+def specs_of(
+    config: RunConfig,
+    store_hash: str,
+    *,
+    name: str = "",
+    sweep_id: str = "",
+    tags: Mapping[str, str] | None = None,
+) -> list[Spec]:
+    """The specification of a run, or those of a trunk and its branches; see :func:`freeze`."""
+    shared = dict(store_hash=store_hash, sweep_id=sweep_id, tags=dict(tags or {}), command=gin_files.command_line())
+    if not config.branches:
+        return [Spec(run_id(config, store_hash, "pretrain"), "pretrain", config, name=name, **shared)]
+    trunk_id = run_id(config, store_hash, "trunk")
+    branches = [_branch_spec(config, budget, trunk_id, name, shared) for budget in config.branches]
+    trunk_name = f"{name}-trunk" if name else ""
+    trunk = Spec(
+        trunk_id, "trunk", config, name=trunk_name, branches=tuple(branch.run_id for branch in branches), **shared
+    )
+    return [trunk, *branches]
+
+
+def _branch_spec(config: RunConfig, budget: int, trunk_id: str, name: str, shared: Mapping[str, Any]) -> Spec:
+    branch = dataclasses.replace(config, tokens=budget, branches=())
+    parent = Parent(trunk_id, schedules.decay_start(branch.schedule, branch.steps))
+    identity = run_id(branch, shared["store_hash"], "branch", trunk_id)
+    return Spec(identity, "branch", branch, name=f"{name}-{budget}" if name else "", parent=parent, **shared)
+
+
+def _freeze_one(root: str | os.PathLike[str], spec: Spec, loaded: gin_files.Loaded[RunConfig]) -> RunDirectory:
+    directory = RunDirectory(epath.Path(root) / spec.run_id)
+    if (directory.path / "spec.json").exists():
+        return directory
+    try:
+        directory.path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise OutputError(f"{directory.path} cannot be made: {error}", "choose another root directory") from error
+    (directory.path / "config.gin").write_text(loaded.bindings)
+    (directory.path / "operative.gin").write_text(loaded.operative)
+    # Last, because its presence means that the directory is complete.
+    write_json(directory.path / "spec.json", gin_files.to_dict(spec))
+    return directory
+
+
+def write_json(path: epath.Path, value: Mapping[str, Any]) -> None:
+    """Writes JSON under a temporary name and renames it: readers see the old file, the new one or none."""
+    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
+    partial.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    partial.rename(path)
+
+
+def now() -> str:
+    """The present time, UTC, ISO 8601 to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

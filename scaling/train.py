@@ -1,0 +1,72 @@
+"""Trains one run, or a trunk with its branches: `python -m scaling.train --gin_file=configs/runs/X.gin --root=runs`.
+
+Interrupt it (SIGTERM, Ctrl-C) and it saves and exits with code 75; kill it and at most the work since the last checkpoint is lost: the same command
+continues. `--run_dir` trains directories that `launch.sweep` froze, several in one process.
+"""
+
+from collections.abc import Sequence
+
+from absl import flags
+
+from scaling import gin_files, run_directory, verbs
+from scaling.accounting.flops import training_flops_per_token
+from scaling.accounting.parameters import count_parameters
+from scaling.data.store import TokenStore
+from scaling.errors import BadInputError, ConfigError, DivergedError, PlumblineError
+from scaling.run_config import RunConfig
+
+_ROOT = flags.DEFINE_string("root", "runs", "Directory that holds run directories.")
+_RUN_DIRS = flags.DEFINE_multi_string("run_dir", [], "A frozen run directory, instead of Gin files; repeatable.")
+_NAME = flags.DEFINE_string("name", "", "A readable name for the run.")
+_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print what would run and what it costs, and write nothing.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Freezes the run if need be, trains it, and turns its outcome into an exit code."""
+    del argv
+    if bool(_RUN_DIRS.value) == bool(verbs.gin_file_flags()):
+        raise ConfigError("give either --gin_file or --run_dir", "see --help")
+    paths = _RUN_DIRS.value or _frozen()
+    if paths:
+        _train(paths)
+
+
+def _frozen() -> list[str]:
+    """Directories of the run that the Gin files describe; none under --dry_run."""
+    loaded = gin_files.load(RunConfig, verbs.gin_file_flags(), verbs.gin_binding_flags())
+    store = TokenStore.open(loaded.config.data.store)
+    for spec in run_directory.specs_of(loaded.config, store.store_hash, name=_NAME.value):
+        print(f"{spec.run_id} {spec.kind:8} {_described(spec.config)}")
+    if _DRY_RUN.value:
+        return []
+    directories = run_directory.freeze(_ROOT.value, loaded, store.store_hash, name=_NAME.value)
+    return [str(directories[0].path)]
+
+
+def _described(config: RunConfig) -> str:
+    model = config.model
+    flops = training_flops_per_token(model, config.data.sequence_length)["6nd"] * config.tokens
+    return (
+        f"{model.family} width {model.width} depth {model.depth} | {count_parameters(model).total:,} parameters | "
+        f"{config.steps} steps of {config.batch_tokens} tokens | {flops:.3g} FLOPs (6ND)"
+    )
+
+
+def _train(paths: Sequence[str]) -> None:
+    # Imported here, so that --help, --dry_run and configuration errors need no JAX.
+    from scaling.training.family import train_directories
+
+    statuses = train_directories(paths)
+    bad = [name for name, status in statuses.items() if status == "bad_input"]
+    failed = [name for name, status in statuses.items() if status == "failed"]
+    diverged = [name for name, status in statuses.items() if status == "diverged"]
+    if failed:
+        raise PlumblineError(f"{len(failed)} of {len(statuses)} runs failed: {', '.join(failed)}")
+    if bad:
+        raise BadInputError(f"{len(bad)} of {len(statuses)} runs were refused: {', '.join(bad)}", "see the lines above")
+    if diverged:
+        raise DivergedError(f"{len(diverged)} of {len(statuses)} runs diverged, as their records say: {', '.join(diverged)}")
+
+
+if __name__ == "__main__":
+    verbs.run(main)

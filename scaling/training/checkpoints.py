@@ -1,0 +1,134 @@
+"""Orbax checkpoints of the training state: asynchronous, atomic, kept by policy, restored on any mesh."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+from etils import epath
+from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+from scaling.errors import CheckpointError, OutputError
+
+TrainState = Any  # a tree of arrays
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Orbax writes each under a temporary name and renames it, so a kill leaves the previous one in place.
+    """
+
+    def __init__(self, directory: epath.PathLike, keep: int = 1, keep_steps: Sequence[int] = ()):
+        """Opens (and makes, if need be) a checkpoint directory.
+
+        Args:
+          directory: of this run alone.
+          keep: how many of the latest checkpoints stay.
+          keep_steps: steps that stay besides: where branches leave a trunk.
+        """
+        self._directory = epath.Path(directory)
+        keeping = [preservation_policy.LatestN(max(1, keep))]
+        if keep_steps:
+            keeping.append(preservation_policy.CustomSteps(tuple(keep_steps)))
+        self._manager = ocp.CheckpointManager(
+            self._directory,
+            item_handlers=ocp.StandardCheckpointHandler(),
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=preservation_policy.AnyPreservationPolicy(keeping),
+                cleanup_tmp_directories=True,
+                enable_async_checkpointing=True,
+            ),
+        )
+
+    def steps(self) -> list[int]:
+        """Steps of the complete checkpoints, increasing."""
+        return sorted(self._manager.all_steps())
+
+    def latest(self) -> int | None:
+        """The last complete step, or None."""
+        return self._manager.latest_step()
+
+    def save(self, step: int, state: TrainState) -> None:
+        """Starts writing the state after `step` steps; a step that is there already is left alone.
+
+        Raises:
+          OutputError: the directory is full or cannot be written (a failure of an earlier write shows here too).
+        """
+        if step in self._manager.all_steps():
+            return
+        # On CPU Orbax may read the live buffers while the next step, which owns them by donation, writes to them.
+        snapshot = jax.tree.map(jnp.copy, state)
+        with _write_errors(self._directory):
+            if not self._manager.save(step, args=ocp.args.StandardSave(snapshot)):
+                raise CheckpointError(
+                    f"{self._directory} refused step {step}: its latest is {self.latest()}",
+                    "delete the checkpoints that lie past this step, or use a fresh run directory",
+                )
+
+    def restore(self, step: int, abstract_state: TrainState) -> TrainState:
+        """Reads a step into the shapes, types and shardings of `abstract_state`.
+
+        Raises:
+          CheckpointError: the step is missing, or holds other parameters or shapes.
+        """
+        if step not in self._manager.all_steps():
+            raise CheckpointError(
+                f"{self._directory} has no checkpoint of step {step}, only {self.steps()}",
+                "delete the run directory and start the run again",
+            )
+        self._require_shapes(step, abstract_state)
+        return self._manager.restore(step, args=ocp.args.StandardRestore(abstract_state))
+
+    def wait(self) -> None:
+        """Blocks until every started write is complete; raises as :meth:`save`."""
+        with _write_errors(self._directory):
+            self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits and releases Orbax's threads."""
+        with _write_errors(self._directory):
+            self._manager.close()
+
+    def _require_shapes(self, step: int, abstract_state: TrainState) -> None:
+        stored = _shapes(self._manager.item_metadata(step))
+        expected = _shapes(abstract_state)
+        if stored == expected:
+            return
+        for name in sorted(stored.keys() | expected.keys()):
+            if stored.get(name) != expected.get(name):
+                raise CheckpointError(
+                    f"the checkpoint {self._directory}/{step} does not fit the model: {name} is "
+                    f"{stored.get(name, 'absent')} there and {expected.get(name, 'absent')} in the configuration",
+                    "restore it with the configuration in its own run directory",
+                )
+
+
+def _shapes(tree: TrainState) -> dict[str, tuple[int, ...]]:
+    """From the path of a leaf to its shape; paths are spelt alike for Orbax metadata and for abstract states."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {_spelt(path): tuple(leaf.shape) for path, leaf in leaves}
+
+
+def _spelt(path: tuple[Any, ...]) -> str:
+    # Orbax turns tuples and named tuples into dictionaries, so keys, names and indices must read the same.
+    return "/".join(str(getattr(entry, "key", getattr(entry, "name", getattr(entry, "idx", entry)))) for entry in path)
+
+
+class _write_errors:
+    """Turns a failed write into one line with a remedy."""
+
+    def __init__(self, directory: epath.Path):
+        self._directory = directory
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind, error, traceback) -> None:
+        unwritable = isinstance(error, OSError) or (isinstance(error, ValueError) and "RESOURCE_EXHAUSTED" in str(error))
+        if unwritable:
+            raise OutputError(
+                f"checkpoints cannot be written to {self._directory}: {error}",
+                "free space or choose another root; the same command continues from the last complete checkpoint",
+            ) from error

@@ -1,0 +1,112 @@
+"""The training curve of an attempt: losses observed one step late, checked, averaged and written to `metrics.jsonl`."""
+
+import json
+import math
+import time
+from typing import Any
+
+import jax
+
+from scaling.errors import DivergedError
+from scaling.run_directory import Attempt
+from scaling.training.step import StepMetrics
+
+# A curve has at most about this many rows, whatever the length of the run.
+_ROWS = 1000
+
+
+class RunDivergedError(DivergedError):
+    """The run cannot go on: a loss or a gradient was not finite, in it or in its trunk.
+
+    Attributes:
+      last_good_step: steps taken before that.
+    """
+
+    def __init__(self, message: str, last_good_step: int):
+        super().__init__(message)
+        self.last_good_step = last_good_step
+
+
+class Curve:
+    """Observes steps in order and times only what the device has finished."""
+
+    def __init__(self, attempt: Attempt, first_step: int, last_step: int, batch_tokens: int):
+        """Opens the curve of an attempt that will take steps first_step .. last_step - 1."""
+        self._path = attempt.path / "metrics.jsonl"
+        self._path.touch()
+        self._row_every = max(1, (last_step - first_step) // _ROWS)
+        self._last_step = last_step
+        self._batch_tokens = batch_tokens
+        self._started = time.monotonic()
+        self._resumed_at: float | None = None
+        self._losses: list[float] = []
+        self._timed_steps = 0
+        self.device_seconds = 0.0
+        self.last_loss = math.nan
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Mean over the finished steps, compilation and pauses excluded; 0 before the second step."""
+        return self._timed_steps * self._batch_tokens / self.device_seconds if self.device_seconds else 0.0
+
+    @property
+    def wall_seconds(self) -> float:
+        """Since the attempt began."""
+        return time.monotonic() - self._started
+
+    def observe(self, step: int, metrics: StepMetrics, learning_rate: float) -> None:
+        """Waits for a dispatched step and notes it.
+
+        Args:
+          step: zero-based number of the step.
+          metrics: still on the device.
+          learning_rate: that the step used.
+
+        Raises:
+          RunDivergedError: the loss or the gradient is not finite.
+        """
+        loss, gradient_norm = (float(value) for value in jax.device_get(metrics))
+        self._tick()
+        if not (math.isfinite(loss) and math.isfinite(gradient_norm)):
+            raise RunDivergedError(
+                f"diverged after step {step}: loss {loss}, gradient norm {gradient_norm}; a lower ScheduleConfig.peak or a "
+                "longer warm-up may help",
+                step,
+            )
+        self.last_loss = loss
+        self._losses.append(loss)
+        done = step + 1
+        if done % self._row_every == 0 or done == self._last_step:
+            self._write_training_row(done, gradient_norm, learning_rate)
+
+    def pause(self) -> None:
+        """Keeps what follows (evaluation, saving) out of the timing: the clock starts again at the next observed step."""
+        self._resumed_at = None
+
+    def write_row(self, row: dict[str, Any]) -> None:
+        """Appends a row; rows of one step are merged by readers."""
+        with self._path.open("a") as handle:
+            handle.write(json.dumps(row, allow_nan=False) + "\n")
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        if self._resumed_at is not None:
+            self.device_seconds += now - self._resumed_at
+            self._timed_steps += 1
+        self._resumed_at = now
+
+    def _write_training_row(self, done: int, gradient_norm: float, learning_rate: float) -> None:
+        self.write_row(
+            {
+                "step": done,
+                "tokens": done * self._batch_tokens,
+                "loss": sum(self._losses) / len(self._losses),
+                "steps": len(self._losses),
+                "gradient_norm": gradient_norm,
+                "learning_rate": learning_rate,
+                "tokens_per_second": self.tokens_per_second,
+                "device_seconds": self.device_seconds,
+                "wall_seconds": self.wall_seconds,
+            }
+        )
+        self._losses.clear()

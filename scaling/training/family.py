@@ -1,0 +1,68 @@
+"""Several runs in one process: a trunk with its branches, or all runs of a sweep that share a compiled shape."""
+
+import os
+import sys
+import traceback
+from collections.abc import Iterable
+from typing import Literal
+
+import jax
+
+from scaling import gin_files
+from scaling.errors import BadInputError, InterruptedRunError
+from scaling.run_directory import BusyError, RunDirectory, Status
+from scaling.training.interruption import Interruption
+from scaling.training.run import train_run
+
+# What became of a run in this process; "bad_input" leaves no trace in its directory, since nothing was begun.
+Outcome = Status | Literal["bad_input"]
+
+
+def train_directories(paths: Iterable[str | os.PathLike[str]]) -> dict[str, Outcome]:
+    """Trains frozen runs one after another; the failure of one leaves the others alone.
+
+    A trunk is followed by its branches.
+
+    Args:
+      paths: run directories.
+
+    Returns:
+      The status of every run, by run id.
+
+    Raises:
+      InterruptedRunError: a signal came; the run in hand was saved and the rest not begun.
+    """
+    _share_compilations()
+    statuses: dict[str, Outcome] = {}
+    with Interruption() as interruption:
+        for path in paths:
+            for directory in with_branches(RunDirectory(path)):
+                if interruption.requested:
+                    raise InterruptedRunError("stopped between two runs; the same command continues")
+                statuses[directory.path.name] = _train_isolated(directory, interruption)
+    return statuses
+
+
+def _share_compilations() -> None:
+    """Keeps compiled programs on disk, so that a resumed run or another group of the same shape starts in a second."""
+    if not jax.config.jax_compilation_cache_dir:
+        jax.config.update("jax_compilation_cache_dir", str(gin_files.PROJECT_ROOT / ".cache" / "jax"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def with_branches(directory: RunDirectory) -> list[RunDirectory]:
+    """The run itself, followed by its branches when it is a trunk."""
+    return [directory, *(RunDirectory(directory.path.parent / branch) for branch in directory.spec.branches)]
+
+
+def _train_isolated(directory: RunDirectory, interruption: Interruption) -> Outcome:
+    try:
+        return train_run(directory, interruption)
+    except (InterruptedRunError, BusyError):
+        raise
+    except BadInputError as error:
+        print(f"error: {directory.path.name}: {error}", file=sys.stderr, flush=True)
+        return "bad_input"
+    except Exception:  # A fault of one run must not cost the others of its group; it is printed and shows in the exit code.
+        print(f"error: {directory.path.name} failed:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
+        return "failed"

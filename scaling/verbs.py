@@ -1,0 +1,67 @@
+"""What every verb shares: flags, one-line errors, exit codes.
+
+A verb is a module with a `main(argv) -> None` and `verbs.run(main)` below it.
+"""
+
+import errno
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from absl import app, flags, logging
+
+from scaling import gin_files
+from scaling.errors import EXIT_BAD_INPUT, PlumblineError
+
+_GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "A Gin file; repeatable, later files override earlier ones.")
+_GIN_BINDINGS = flags.DEFINE_multi_string(
+    "gin_bindings", [], "One binding, NAME=value; --gin.NAME=value is the same and shorter."
+)
+
+# A full disk or a directory without permission is the user's to mend, so it exits as bad input.
+_OUTPUT_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR}
+
+
+def gin_file_flags() -> list[str]:
+    """The values of --gin_file, in order."""
+    return _GIN_FILE.value
+
+
+def gin_binding_flags() -> list[str]:
+    """The values of --gin.NAME=value, in order, as NAME=value."""
+    return _GIN_BINDINGS.value
+
+
+def run(main: Callable[[Sequence[str]], None]) -> NoReturn:
+    """Parses flags, runs `main` and exits with a code of :mod:`scaling.errors`."""
+    logging.set_verbosity(logging.WARNING)
+    app.run(lambda argv: sys.exit(_guarded(main, argv)), flags_parser=_parse_flags)
+
+
+def _parse_flags(argv: Sequence[str]) -> list[str]:
+    try:
+        return flags.FLAGS(gin_files.command_line_bindings(argv))
+    except flags.Error as error:
+        print(f"error: {error}. Remedy: --help lists the flags.", file=sys.stderr)
+        sys.exit(EXIT_BAD_INPUT)
+
+
+def _guarded(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
+    try:
+        if len(argv) > 1:
+            print(f"error: unexpected argument {argv[1]!r}. Remedy: --help lists the flags.", file=sys.stderr)
+            return EXIT_BAD_INPUT
+        main(argv)
+        return 0
+    except PlumblineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        if error.errno not in _OUTPUT_ERRNOS:
+            raise
+        print(
+            f"error: cannot write {error.filename}: {error.strerror}. Remedy: choose a directory that can be written "
+            "and has room.",
+            file=sys.stderr,
+        )
+        return EXIT_BAD_INPUT

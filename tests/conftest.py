@@ -1,0 +1,22 @@
+"""Strict settings for every test, and small real stores to train on."""
+
+import os
+import pathlib
+
+# Before JAX starts: one CPU device, strict shapes, and compilations shared between tests and runs.
+PROJECT_ROOT = pathlib.Path(__file__).resolve().parent.parent
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(PROJECT_ROOT / ".cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import pytest  # noqa: E402
+
+from tests.scaling.byte_stores import write_byte_store  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def byte_store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A token store of bytes of real speeches: splits train (about 400k tokens) and validation."""
+    return write_byte_store(tmp_path_factory.mktemp("stores") / "speeches")

@@ -1,0 +1,182 @@
+"""A small token store, sweeps over it, and verbs run as a user runs them."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from launch import expand, states
+from launch.plan import Plan, make_plan
+from launch.rates import Rates
+from launch.sweep_config import Sweep
+from scaling import gin_files, run_directory
+from scaling.data import store_writer
+from scaling.data.vocabularies import ByteVocabulary
+
+PROJECT_ROOT = pathlib.Path(__file__).resolve().parents[2]
+VOCABULARY = ByteVocabulary()
+
+BASE = """
+from __gin__ import dynamic_registration
+from launch import sweep_config
+from scaling import run_config
+from scaling.data import config as data_config
+from scaling.models import ladder
+from scaling.optim import config as optim_config
+
+WIDTH = 16
+TOKENS = 6_400
+BRANCHES = ()
+
+ladder.llama.width = %WIDTH
+ladder.llama.vocab_size = 259
+data_config.DataConfig.store = "{store}"
+data_config.DataConfig.sequence_length = 32
+optim_config.ScheduleConfig.name = "wsd"
+run_config.RunConfig.model = @ladder.llama()
+run_config.RunConfig.data = @data_config.DataConfig()
+run_config.RunConfig.schedule = @optim_config.ScheduleConfig()
+run_config.RunConfig.batch_size = 4
+run_config.RunConfig.tokens = %TOKENS
+run_config.RunConfig.branches = %BRANCHES
+
+sweep_config.Sweep.name = "test"
+sweep_config.Sweep.root = "{root}"
+"""
+
+SEEDS = """
+sweep_config.Sweep.parts = (@sweep_config.Part(),)
+sweep_config.Part.axes = (@sweep_config.Grid(),)
+sweep_config.Grid.binding = "RunConfig.seed"
+sweep_config.Grid.values = {values}
+"""
+
+
+def write_store(path: pathlib.Path) -> str:
+    """A store of 40 documents, about 20,000 tokens."""
+
+    def document(i):
+        text = f"Document {i}. " + "Four score and seven years ago. " * 16
+        return store_writer.Document(text.encode(), np.append(VOCABULARY.encode(text), VOCABULARY.eos_id))
+
+    with store_writer.writing(path, VOCABULARY, seed=0) as writer:
+        writer.write_split("train", map(document, range(40)))
+        writer.write_split("validation", map(document, range(40, 44)))
+        writer.finish({"task": "test", "corpora": []})
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The directory of a token store."""
+    return write_store(tmp_path_factory.mktemp("stores") / "bytes")
+
+
+@dataclasses.dataclass(frozen=True)
+class Laboratory:
+    """A root directory and a way to write sweeps for it."""
+
+    folder: pathlib.Path
+    root: pathlib.Path
+    store: str
+
+    def gin_file(self, text: str, name: str = "sweep.gin") -> str:
+        """Writes a sweep: the base run with `text` after it."""
+        path = self.folder / name
+        path.write_text(BASE.format(store=self.store, root=self.root) + text)
+        return str(path)
+
+    def seeds(self, *seeds: int) -> str:
+        """A sweep over seeds."""
+        return self.gin_file(SEEDS.format(values=tuple(seeds)))
+
+    def parsed(self, text: str) -> Sweep:
+        """The sweep of that text; Gin then holds its files."""
+        gin_files.parse(Sweep, [self.gin_file(text)])
+        return gin_files.build(Sweep).config
+
+    def points(self, text: str) -> list[expand.Point]:
+        """The points of a sweep."""
+        return expand.points(self.parsed(text))
+
+    def plan(self, text: str) -> Plan:
+        """The plan of a sweep."""
+        return make_plan(self.parsed(text), str(self.root), Rates())
+
+    def frozen_units(self, text: str) -> list[states.Unit]:
+        """The units of a sweep, their directories made."""
+        plan = self.plan(text)
+        for run in plan.runs:
+            run_directory.freeze(self.root, run.loaded, run.unit.specs[0].store_hash, tags=run.point.tags)
+        return [run.unit for run in plan.runs]
+
+    def started(self) -> list[str]:
+        """The run ids that fake trainers began, one for each start."""
+        journal = self.root / "journal.txt"
+        return [line.split()[0] for line in journal.read_text().splitlines()] if journal.exists() else []
+
+
+@pytest.fixture
+def lab(tmp_path: pathlib.Path, store: str) -> Laboratory:
+    """An empty root."""
+    return Laboratory(tmp_path, tmp_path / "runs", store)
+
+
+def environment(behaviour: dict[int, str] | None = None, seconds: float = 0.0) -> dict[str, str]:
+    """Variables that fake trainers read."""
+    return {
+        **os.environ,
+        "PYTHONPATH": str(PROJECT_ROOT),
+        "FAKE_BEHAVIOUR": json.dumps({str(seed): word for seed, word in (behaviour or {}).items()}),
+        "FAKE_SECONDS": str(seconds),
+    }
+
+
+def fake_sweep(*arguments: str, behaviour: dict[int, str] | None = None, seconds: float = 0.0) -> subprocess.Popen:
+    """Starts launch.sweep with fake trainers."""
+    script = pathlib.Path(__file__).with_name("fake_sweep.py")
+    return subprocess.Popen(
+        [sys.executable, str(script), *arguments],
+        env=environment(behaviour, seconds),
+        cwd=PROJECT_ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """How a verb ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def ended(process: subprocess.Popen, timeout: float = 60.0) -> Ended:
+    """Waits for a verb."""
+    out, err = process.communicate(timeout=timeout)
+    return Ended(process.returncode, out, err)
+
+
+@pytest.fixture
+def sweep() -> Callable[..., Ended]:
+    """Runs launch.sweep with fake trainers to its end."""
+
+    def run(*arguments: str, behaviour: dict[int, str] | None = None, seconds: float = 0.0) -> Ended:
+        return ended(fake_sweep(*arguments, behaviour=behaviour, seconds=seconds))
+
+    return run
+
+
+@pytest.fixture
+def start_sweep() -> Callable[..., subprocess.Popen]:
+    """Starts launch.sweep with fake trainers and leaves it running."""
+    return fake_sweep

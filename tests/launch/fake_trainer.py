@@ -1,0 +1,118 @@
+"""Stands in for `python -m scaling.train`: the same files and exit codes, no training.
+
+Environment: FAKE_SECONDS a run takes; FAKE_BEHAVIOUR, JSON from a run's seed to what goes wrong in it. Every start of a run is a line of
+`journal.txt` beside the run directories.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import signal
+import sys
+import time
+
+from scaling.run_directory import RunDirectory
+
+BEHAVIOUR = json.loads(os.environ.get("FAKE_BEHAVIOUR", "{}"))
+SECONDS = float(os.environ.get("FAKE_SECONDS", "0"))
+STEPS = 20
+
+
+class Trainer:
+    """Trains directories one after another and remembers the exit code that they call for."""
+
+    def __init__(self):
+        self.asked_to_stop = False
+        self.bad: set[int] = set()
+        signal.signal(signal.SIGTERM, self.stop)
+
+    def stop(self, number, frame):
+        self.asked_to_stop = True
+
+    def train(self, directory: RunDirectory) -> None:
+        with directory.lock():
+            if directory.record() is None:
+                self.attempt(directory)
+
+    def attempt(self, directory: RunDirectory) -> None:
+        spec = directory.spec
+        behaviour = BEHAVIOUR.get(str(spec.config.seed))
+        if behaviour == "refuse":
+            print(f"error: {spec.run_id}: the store is altered. Remedy: write it again.")
+            self.bad.add(2)
+            return
+        saved = directory.path / "checkpoints" / "step.txt"
+        first = int(saved.read_text()) if saved.exists() else spec.first_step
+        earlier = len(directory.attempts())
+        attempt = directory.start_attempt({"first_step": first})
+        with open(directory.path.parent / "journal.txt", "a") as journal:
+            journal.write(f"{spec.run_id} {os.getpid()} {sorted(os.sched_getaffinity(0))}\n")
+        self.misbehave(behaviour, attempt, earlier)
+        if behaviour == "diverge":
+            attempt.finish("diverged", reason="loss nan")
+            self.bad.add(70)
+            directory.write_record(record(spec, "diverged"))
+            return
+        if behaviour == "raise":
+            attempt.finish("failed", reason="a bug\nin two lines")
+            self.bad.add(1)
+            return
+        self.steps(directory, attempt, first)
+        directory.write_record(record(spec, "completed"))
+
+    def misbehave(self, behaviour, attempt, earlier: int) -> None:
+        if behaviour == "crash" or (behaviour == "crash_once" and not earlier):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if behaviour == "interrupted_once" and not earlier:
+            attempt.finish("interrupted", reason="SIGTERM from elsewhere")
+            sys.exit(75)
+
+    def steps(self, directory: RunDirectory, attempt, first: int) -> None:
+        spec = directory.spec
+        own = max(1, spec.last_step - spec.first_step)
+        for i in range(STEPS):
+            step = spec.first_step + (i + 1) * own // STEPS
+            if step <= first:
+                continue
+            time.sleep(SECONDS / STEPS)
+            with (attempt.path / "metrics.jsonl").open("a") as metrics:
+                metrics.write(json.dumps({"step": step, "loss": 3.0}) + "\n")
+            if self.asked_to_stop:
+                directory.checkpoints.mkdir(exist_ok=True)
+                (directory.checkpoints / "step.txt").write_text(str(step))
+                attempt.finish("interrupted", reason="SIGTERM")
+                sys.exit(75)
+
+
+def record(spec, status: str) -> dict:
+    """The fields of a record that launchers read."""
+    own = (spec.last_step - spec.first_step) / max(1, spec.last_step)
+    return {
+        "run_id": spec.run_id,
+        "status": status,
+        "losses": {"speeches": {"nats_per_token": 3.0}} if status == "completed" else {},
+        "primary_domain": "speeches",
+        "parameters": {"total": 1000 * spec.config.model.width},
+        "tokens": spec.last_step * spec.config.batch_tokens,
+        "flops": {"6nd": 1e9},
+        "own_flops": {"6nd": own * 1e9},
+        "wall_seconds": SECONDS or 0.1,
+        "device": {"kind": "fake", "count": 1},
+        "created": "2026-01-01T00:00:00+00:00",
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--run_dir", action="append", type=pathlib.Path)
+    trainer = Trainer()
+    for path in parser.parse_args().run_dir:
+        directory = RunDirectory(path)
+        for each in [directory, *(RunDirectory(path.parent / branch) for branch in directory.spec.branches)]:
+            trainer.train(each)
+    return next((code for code in (1, 2, 70) if code in trainer.bad), 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

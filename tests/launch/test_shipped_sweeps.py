@@ -1,0 +1,90 @@
+"""The sweeps in configs/sweeps/ keep the promises of their comments; planned over stand-in stores of the right sizes."""
+
+import pathlib
+
+import numpy as np
+import pytest
+
+from launch import plan as planning
+from launch.rates import Rates
+from launch.sweep_config import Sweep
+from scaling import gin_files
+from scaling.data import store_writer
+from scaling.data.vocabularies import ByteVocabulary
+
+TRAIN_TOKENS = 4_500_000
+
+
+class StandInVocabulary(ByteVocabulary):
+    """Bytes, with ids that no text uses up to the size of a trained vocabulary."""
+
+    def __init__(self, size: int):
+        super().__init__()
+        self._size = size
+        self._pieces += [b""] * (size - len(self._pieces))
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+
+def write_stand_in(path: pathlib.Path, vocabulary: ByteVocabulary, tokens: dict[str, int]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with store_writer.writing(path, vocabulary, seed=0) as writer:
+        for split, count in tokens.items():
+            text = "x" * 99_999
+            document = store_writer.Document(text.encode(), np.append(vocabulary.encode(text), vocabulary.eos_id))
+            writer.write_split(split, [document] * (count // 100_000))
+        writer.finish({"task": split, "corpora": []})
+
+
+@pytest.fixture
+def demo(tmp_path, monkeypatch) -> planning.Plan:
+    """The plan of cpu_demo.gin."""
+    vocabulary = StandInVocabulary(512)
+    splits = {"train": TRAIN_TOKENS, "validation": 100_000, "time_shift": 100_000}
+    write_stand_in(tmp_path / "stores/sotu_bpe512/sotu", vocabulary, splits)
+    for domain in ("wikipedia_leads", "botocore", "cpython_source"):
+        write_stand_in(tmp_path / "stores/sotu_bpe512" / domain, vocabulary, {"validation": 100_000})
+    monkeypatch.chdir(tmp_path)
+    gin_files.parse(Sweep, ["configs/sweeps/cpu_demo.gin"])
+    sweep = gin_files.build(Sweep).config
+    return planning.make_plan(sweep, sweep.root, Rates())
+
+
+def cost(spec) -> float:
+    """6ND of a finished model as if trained alone, exactly as records count it."""
+    from scaling.accounting.parameters import count_parameters
+
+    return 6.0 * count_parameters(spec.config.model).total * spec.config.steps * spec.config.batch_tokens
+
+
+def test_the_demo_is_a_study_of_the_promised_size(demo):
+    fit = [spec for run in demo.runs for spec in run.unit.models if spec.tags["role"] == "fit"]
+    (held_out,) = [spec for run in demo.runs for spec in run.unit.models if spec.tags["role"] == "held_out"]
+    sizes = {run.parameters for run in demo.runs if run.point.tags["role"] == "fit"}
+    assert len(fit) >= 20
+    assert max(sizes) / min(sizes) >= 30
+    assert max(map(cost, fit)) / min(map(cost, fit)) >= 30
+    assert cost(held_out) == pytest.approx(4 * max(map(cost, fit)), rel=5e-3)
+    assert held_out.config.model.width > max(spec.config.model.width for spec in fit)
+    assert all(run.epochs <= 1 for run in demo.runs) and demo.sweep.single_epoch
+
+
+def test_the_demo_repeats_two_points_with_three_seeds(demo):
+    seeds: dict[tuple[int, int], set[int]] = {}
+    for run in demo.runs:
+        for spec in run.unit.models:
+            point = (spec.config.model.width, spec.config.tokens)
+            seeds.setdefault(point, set()).add(spec.config.seed)
+    assert sorted(map(len, seeds.values()))[-2:] == [3, 3]
+
+
+def test_every_budget_of_the_demo_has_models_on_both_sides(demo):
+    """An IsoFLOP curve needs at least three sizes."""
+    budgets: dict[int, set[int]] = {}
+    for run in demo.runs:
+        for spec in run.unit.models:
+            if spec.tags["role"] == "fit":
+                budgets.setdefault(round(np.log(cost(spec)) / np.log(2.5)), set()).add(spec.config.model.width)
+    assert len(budgets) == 5 and min(map(len, budgets.values())) >= 3

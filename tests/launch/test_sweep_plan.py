@@ -1,0 +1,131 @@
+"""Plans: run ids, groups, checks and the cut into tasks."""
+
+import dataclasses
+import shutil
+
+import pytest
+
+from launch import plan as planning
+from launch import states
+from launch.rates import STARTUP_SECONDS, Rates
+from scaling import run_directory
+from scaling.errors import ConfigError, DataError
+
+PARTS = "sweep_config.Sweep.parts = (@a/sweep_config.Part(), @b/sweep_config.Part())\n"
+
+
+def part(name: str, binding: str, values: object) -> str:
+    return (
+        f"{name}/sweep_config.Part.axes = (@{name}/sweep_config.Grid(),)\n"
+        f"{name}/sweep_config.Grid.binding = {binding!r}\n{name}/sweep_config.Grid.values = {values!r}\n"
+    )
+
+
+def test_run_ids_are_those_of_frozen_directories(lab):
+    plan = lab.plan(PARTS + part("a", "WIDTH", (16, 32)) + part("b", "BRANCHES", ((3_200, 6_400),)))
+    assert not lab.root.exists()
+    for run in plan.runs:
+        frozen = run_directory.freeze(lab.root, run.loaded, run.unit.specs[0].store_hash)
+        assert [directory.path.name for directory in frozen] == [spec.run_id for spec in run.unit.specs]
+    assert plan.models == 4
+
+
+def test_bindings_of_a_point_reach_its_own_config_only(lab):
+    plan = lab.plan(PARTS + part("a", "RunConfig.seed", (5,)) + part("b", "WIDTH", (32,)))
+    assert [(run.config.seed, run.config.model.width) for run in plan.runs] == [(5, 16), (0, 32)]
+    assert all("Sweep" not in run.loaded.operative for run in plan.runs[1:])
+
+
+def test_a_point_that_occurs_twice_is_refused_with_both_names(lab):
+    with pytest.raises(ConfigError, match=r"part 1 \(WIDTH=32\) and part 2 \(seed=0 WIDTH=32\) are the same run") as caught:
+        lab.plan(
+            PARTS
+            + part("a", "WIDTH", (16, 32))
+            + "b/sweep_config.Part.axes = (@b/sweep_config.Zip(),)\n"
+            + 'b/sweep_config.Zip.bindings = ("RunConfig.seed", "WIDTH")\nb/sweep_config.Zip.rows = ((0, 32),)\n'
+        )
+    assert "seed" in caught.value.remedy
+
+
+def test_groups_share_what_is_compiled(lab):
+    """Seed, learning rate, weight decay and horizon are inputs of a step; width, batch and clipping are not."""
+    bindings = ["RunConfig.seed", "ScheduleConfig.peak", "TOKENS", "WIDTH", "RunConfig.batch_size", "RunConfig.compute_dtype"]
+    values = [1, 0.5, 3_200, 32, 8, "bfloat16"]
+    base = tuple([0, 3e-4, 6_400, 16, 4, "float32"])
+    rows = [base] + [base[:i] + (value,) + base[i + 1 :] for i, value in enumerate(values)]
+    text = "sweep_config.Sweep.parts = (@sweep_config.Part(),)\nsweep_config.Part.axes = (@sweep_config.Zip(),)\n"
+    text += f"sweep_config.Zip.bindings = {tuple(bindings)!r}\nsweep_config.Zip.rows = {tuple(rows)!r}\n"
+    first, *others = lab.plan(text).runs
+    assert [run.group == first.group for run in others] == [True, True, True, False, False, False]
+
+
+def test_repeated_text_is_a_warning_or_an_error(lab):
+    text = PARTS + part("a", "WIDTH", (16,)) + part("b", "TOKENS", (64_000,))
+    plan = lab.plan(text)
+    (warning,) = plan.warnings
+    assert "TOKENS=64000" in warning and "more than once" in warning
+    with pytest.raises(ConfigError, match="single_epoch"):
+        lab.plan(text + "sweep_config.Sweep.single_epoch = True\n")
+
+
+def test_a_vocabulary_that_is_not_the_store_s_is_refused(lab):
+    with pytest.raises(ConfigError, match="vocab_size"):
+        lab.plan(PARTS + part("a", "WIDTH", (16,)) + part("b", "ladder.llama.vocab_size", (300,)))
+
+
+def test_a_truncated_store_is_refused(lab):
+    store = lab.folder / "store"
+    shutil.copytree(lab.store, store)
+    tokens = store / "train-00000.tokens"
+    tokens.write_bytes(tokens.read_bytes()[:-2])
+    with pytest.raises(DataError, match="truncated"):
+        dataclasses.replace(lab, store=str(store)).plan(PARTS + part("a", "WIDTH", (16,)) + part("b", "WIDTH", (32,)))
+
+
+def test_own_tokens_of_a_trunk_count_shared_tokens_once(lab):
+    text = PARTS + part("a", "BRANCHES", ((1_280, 3_840, 6_400),)) + part("b", "WIDTH", (32,))
+    run = lab.plan(text).runs[0]
+    trunk, *branches = (states.own_tokens(spec) for spec in run.unit.specs)
+    assert trunk == 0.8 * 6_400
+    assert branches == [0.2 * 1_280, 0.2 * 3_840, 0.2 * 6_400]
+    assert run.own_flops == pytest.approx(6 * run.parameters * (trunk + sum(branches)))
+
+
+def planned(lab, seconds: dict[str, list[float]]) -> list[planning.PlannedRun]:
+    """Runs with given groups and predicted seconds."""
+    flat = [(group, value) for group, values in seconds.items() for value in values]
+    text = PARTS + part("a", "WIDTH", (32,)) + part("b", "RunConfig.seed", tuple(range(1, len(flat) + 1)))
+    runs = lab.plan(text).runs[1:]
+    return [
+        dataclasses.replace(run, group=group, seconds=value) for run, (group, value) in zip(runs, flat, strict=True)
+    ]
+
+
+def test_tasks_are_longest_first_keep_groups_apart_and_lose_nothing(lab):
+    runs = planned(lab, {"small": [10.0] * 12, "large": [100.0], "middle": [30.0, 50.0]})
+    tasks = planning.tasks_of(runs, slots=2)
+    assert [task.seconds for task in tasks] == sorted((task.seconds for task in tasks), reverse=True)
+    assert tasks[0].group == "large"
+    assert sorted(unit.run_id for task in tasks for unit in task.units) == sorted(run.unit.run_id for run in runs)
+    group_of = {run.unit.run_id: run.group for run in runs}
+    assert all({group_of[unit.run_id] for unit in task.units} == {task.group} for task in tasks)
+
+
+def test_a_long_group_is_split_so_that_slots_finish_together(lab):
+    runs = planned(lab, {"only": [60.0] * 10})
+    tasks = planning.tasks_of(runs, slots=2)
+    assert len(tasks) > 2
+    assert planning.makespan(tasks, 2) < 0.6 * sum(run.seconds for run in runs) + len(tasks) * STARTUP_SECONDS
+
+
+def test_a_short_group_stays_one_process(lab):
+    assert len(planning.tasks_of(planned(lab, {"only": [0.5] * 8}), slots=2)) == 1
+
+
+def test_predictions_use_measured_rates():
+    assumed = Rates().seconds_per_token(1_000_000, 6e6)
+    rates = Rates(measured=((10_000, 1e-5), (1_000_000, 1e-3)))
+    assert rates.seconds_per_token(1_000_000, 6e6) == 1e-3 != assumed
+    assert rates.seconds_per_token(100_000, 6e5) == pytest.approx(1e-4)
+    assert rates.seconds_per_token(4_000_000, 24e6) == pytest.approx(4e-3)
+    assert rates.seconds_per_token(1_000, 6e3) == 1e-5

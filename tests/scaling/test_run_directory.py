@@ -1,0 +1,65 @@
+"""A run's name is what it computes, and its files say what became of it."""
+
+import dataclasses
+
+import pytest
+
+from scaling import run_directory
+from scaling.errors import ConfigError, OutputError
+from scaling.gin_files import Loaded
+from scaling.run_config import CheckpointConfig, ExecutionConfig, run_id
+from tests.scaling.training import small_runs
+
+HASH = "0" * 64
+
+
+def name_of(config, store_hash=HASH):
+    return run_id(config, store_hash, "pretrain")
+
+
+def test_the_name_depends_on_what_is_computed_and_on_nothing_else():
+    config = small_runs.config("stores/here")
+    elsewhere = small_runs.config(
+        "stores/elsewhere",
+        execution=ExecutionConfig(fsdp=2, remat="full"),
+        checkpoint=CheckpointConfig(every_tokens=5),
+    )
+    assert name_of(config) == name_of(elsewhere)
+    different = [
+        dataclasses.replace(config, seed=1),
+        dataclasses.replace(config, tokens=config.tokens + 512),
+        dataclasses.replace(config, schedule=dataclasses.replace(config.schedule, peak=0.02)),
+        dataclasses.replace(config, data=dataclasses.replace(config.data, isolate_documents=False)),
+        dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, domains=())),
+    ]
+    names = {name_of(config), name_of(config, "1" * 64), *map(name_of, different)}
+    assert len(names) == len(different) + 2
+
+
+def test_freezing_twice_changes_nothing(tmp_path):
+    loaded = Loaded(small_runs.config("stores/here"), "a = 1", "b = 2")
+    (first,) = run_directory.freeze(tmp_path, loaded, HASH, tags={"role": "fit"})
+    before = (first.path / "spec.json").read_text()
+    (second,) = run_directory.freeze(tmp_path, loaded, HASH, tags={"role": "other"})
+    assert second.path == first.path and (second.path / "spec.json").read_text() == before
+    assert first.status() == "new" and first.spec.tags == {"role": "fit"}
+
+
+def test_a_trunk_knows_its_branches_and_they_their_trunk():
+    config = small_runs.config("stores/here", branches=(20 * 512, 40 * 512))
+    trunk, short, long = run_directory.specs_of(config, HASH, name="x")
+    assert trunk.branches == (short.run_id, long.run_id)
+    assert short.parent == run_directory.Parent(trunk.run_id, 16)
+    assert (trunk.last_step, short.last_step, long.first_step) == (32, 20, 32)
+
+
+@pytest.mark.parametrize("branches", [(40 * 512, 20 * 512), (20 * 512,), (512, 40 * 512)])
+def test_impossible_branches_are_refused(branches):
+    with pytest.raises(ConfigError, match="branches"):
+        small_runs.config("stores/here", branches=branches)
+
+
+def test_a_root_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "root").write_text("")
+    with pytest.raises(OutputError, match="cannot be made"):
+        run_directory.freeze(tmp_path / "root", Loaded(small_runs.config("stores/here"), "", ""), HASH)
