@@ -25,19 +25,21 @@ class Point:
       part: position of its part in the sweep, from 0.
       bindings: from Gin name to value, laid over the files.
       tags: what the record will carry.
+      derived: the names among `bindings` whose values follow from the others and the tags.
     """
 
     part: int
     bindings: Mapping[str, Any]
     tags: Mapping[str, str]
+    derived: frozenset[str] = frozenset()
 
     @property
     def label(self) -> str:
         """A short name for tables: `WIDTH=64 seed=1`."""
-        return " ".join(f"{name.rpartition('.')[2]}={_shown(value)}" for name, value in self.bindings.items()) or "base"
+        return _assignments({name: value for name, value in self.bindings.items() if name not in self.derived})
 
     def __str__(self) -> str:
-        return f"part {self.part + 1} ({self.label})"
+        return f"part {self.part + 1} ({_assignments(self.bindings)})"
 
 
 class Reference(str):
@@ -105,12 +107,17 @@ def _settings(axis: PlainAxis) -> Iterator[dict[str, Any]]:
             yield from (dict(zip(axis.bindings, row, strict=True)) for row in axis.rows)
 
 
-def _with_bindings(point: Point, bindings: Mapping[str, Any], tags: Mapping[str, str] | None = None) -> Point:
+def _with_bindings(point: Point, bindings: Mapping[str, Any]) -> Point:
     for name in bindings:
         if name in point.bindings:
             raise ConfigError(f"two axes of part {point.part + 1} set {name!r}", "remove one of the axes")
     values = {name: _gin_value(value) for name, value in bindings.items()}
-    return Point(point.part, {**point.bindings, **values}, {**point.tags, **(tags or {})})
+    return dataclasses.replace(point, bindings={**point.bindings, **values})
+
+
+def _with_derived(point: Point, bindings: Mapping[str, Any], tags: Mapping[str, str]) -> Point:
+    bound = _with_bindings(point, bindings)
+    return dataclasses.replace(bound, tags={**point.tags, **tags}, derived=frozenset(bindings))
 
 
 def _gin_value(value: Any) -> Any:
@@ -131,7 +138,7 @@ def _token_points(point: Point, axis: TokenAxis) -> Iterator[Point]:
         elif not axis.branches_binding:
             for tags, wanted in targets:
                 tokens, _ = _whole_batches(sized, axis, wanted)
-                yield _with_bindings(sized, {axis.tokens_binding: tokens}, tags)
+                yield _with_derived(sized, {axis.tokens_binding: tokens}, tags)
 
 
 def _targets(point: Point, axis: TokenAxis) -> list[tuple[dict[str, str], float]]:
@@ -147,7 +154,7 @@ def _targets(point: Point, axis: TokenAxis) -> list[tuple[dict[str, str], float]
 def _trunk_point(point: Point, axis: TokenAxis, wanted: list[float]) -> Point:
     longest, batch_tokens = _whole_batches(point, axis, max(wanted))
     branches = {batch_tokens * max(1, round(tokens / batch_tokens)) for tokens in wanted}
-    return _with_bindings(point, {axis.tokens_binding: longest, axis.branches_binding: tuple(sorted(branches))})
+    return _with_derived(point, {axis.tokens_binding: longest, axis.branches_binding: tuple(sorted(branches))}, {})
 
 
 def _whole_batches(point: Point, axis: TokenAxis, wanted: float) -> tuple[int, int]:
@@ -184,6 +191,10 @@ def _refuse_unused_macros(point: Point, config_text: str) -> None:
                 f"{point}: the macro {name!r} is an axis, but nothing uses it",
                 f"check its spelling; the macros in use are {sorted(used)}",
             )
+
+
+def _assignments(bindings: Mapping[str, Any]) -> str:
+    return " ".join(f"{name.rpartition('.')[2]}={_shown(value)}" for name, value in bindings.items()) or "base"
 
 
 def _shown(value: Any) -> str:

@@ -141,7 +141,7 @@ def _half_width(item: Estimate) -> float:
 
 def _misfit(residual_K: FloatArray, draws: bootstrap.Draws) -> tuple[str, ...]:
     """Says when a form misses its own runs by more than a run's noise: then its intervals are too narrow as well."""
-    if not len(draws):
+    if not draws.noise_RxK.any():
         return ()
     missed, noise = float(np.sqrt(np.mean(residual_K**2))), float(np.sqrt(np.mean(draws.noise_RxK**2)))
     if missed <= _MISFIT * noise:

@@ -59,7 +59,7 @@ class VocabularyConfig:
       kind: "bpe" or "unigram" (SentencePiece, trained), or "byte" (nothing to train).
       size: ids, the three special ones and the 256 bytes of the fallback included; ignored for "byte" (always 259).
       corpora: text whose *train* split it is trained on; empty takes the first store's.
-      max_training_bytes: at most this much text is used, whole documents spread evenly over the split.
+      max_training_bytes: at most this much text is used: the first documents of the split, in the shuffled order that TFDS stores.
       path: directory of a vocabulary that exists already, used instead of training one.
     """
 
@@ -85,7 +85,7 @@ class StoreConfig:
       name: its directory below `PrepareConfig.output_dir`.
       corpora: the sources; several are mixed by their rates, and no document is used twice.
       splits: which splits to write; empty takes every split that all sources have.
-      max_tokens: at most this many tokens of "train" (whole documents); 0 takes all.
+      max_tokens: "train" ends with the document that reaches this many tokens; 0 takes all.
       max_held_out_tokens: the same for each other split.
       max_documents: at most this many documents of each split; 0 takes all.
     """

@@ -9,6 +9,7 @@ from launch import plan as planning
 from launch.rates import Rates
 from launch.sweep_config import Sweep
 from scaling import gin_files
+from scaling.accounting.parameters import count_parameters
 from scaling.data import store_writer
 from scaling.data.vocabularies import ByteVocabulary
 
@@ -46,6 +47,7 @@ def demo(tmp_path, monkeypatch) -> planning.Plan:
     write_stand_in(tmp_path / "stores/sotu_bpe512/sotu", vocabulary, splits)
     for domain in ("wikipedia_leads", "botocore", "cpython_source"):
         write_stand_in(tmp_path / "stores/sotu_bpe512" / domain, vocabulary, {"validation": 100_000})
+    (tmp_path / "configs").symlink_to(gin_files.PROJECT_ROOT / "configs")
     monkeypatch.chdir(tmp_path)
     gin_files.parse(Sweep, ["configs/sweeps/cpu_demo.gin"])
     sweep = gin_files.build(Sweep).config
@@ -54,8 +56,6 @@ def demo(tmp_path, monkeypatch) -> planning.Plan:
 
 def cost(spec) -> float:
     """6ND of a finished model as if trained alone, exactly as records count it."""
-    from scaling.accounting.parameters import count_parameters
-
     return 6.0 * count_parameters(spec.config.model).total * spec.config.steps * spec.config.batch_tokens
 
 

@@ -1,0 +1,148 @@
+"""Approaches 1 and 2, the compute-optimal closed form, and Kaplan's laws, against laws that are known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.laws import bootstrap, envelope, isoflop, kaplan, optimal, parametric, sources, table
+from analysis.laws.result import NotFitted, Result
+from tests.analysis import synthetic
+from tests.analysis.conftest import noise_free_frame
+
+
+def value(result, name):
+    return {**result.parameters, **result.derived}[name].value
+
+
+def test_isoflop_exponent_is_right_and_its_bias_is_said(exact):
+    """Noise-free and centred grids: the exponent is exact, N_opt is off by a constant factor that is reported and removed."""
+    result = isoflop.fit(exact, surface=parametric.fit(exact))
+    assert value(result, "a") == pytest.approx(0.58, abs=1e-6)
+    assert value(result, "b") == pytest.approx(0.42, abs=1e-6)
+    assert value(result, "a_bias_corrected") == pytest.approx(0.58, abs=1e-6)
+    u = np.linspace(-np.log(8), np.log(8), 8)
+    assert np.log1p(value(result, "bias_of_N_opt")) == pytest.approx(isoflop.symmetric_grid_bias(0.42, 0.58, u), rel=1e-6)
+    assert any("known bias of approach 2" in flag for flag in result.flags)
+    assert not any("no IsoFLOP budgets" in flag for flag in result.flags)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "beta", "width", "percent"), [(0.34, 0.28, 8, 3.0), (0.34, 0.28, 16, 5.4), (0.465, 0.155, 8, 16), (0.465, 0.155, 16, 30)]
+)
+def test_parabola_bias_formula(alpha, beta, width, percent):
+    """The bias that a parabola through ±width around the optimum has, for the exponents of two published cases."""
+    u = np.linspace(-np.log(width), np.log(width), 9)
+    found = 100 * (np.exp(isoflop.symmetric_grid_bias(alpha, beta, u)) - 1)
+    losses = beta * np.exp(-alpha * u) + alpha * np.exp(beta * u)
+    # A large constant makes the vertex of the loss equal to that of the reducible part.
+    vertex = isoflop.vertices(u, np.log(losses)[None]).position[0]
+    assert found == pytest.approx(100 * (np.exp(vertex) - 1), rel=1e-6)
+    assert found == pytest.approx(percent, rel=0.25)
+
+
+def test_isoflop_edge_minima_are_left_out_with_words():
+    """Only sizes below the optimum: no parabola has a minimum inside, and no number is given."""
+    frame = noise_free_frame()
+    keep = frame.groupby("flops")["params"].rank() <= 4
+    result = isoflop.fit(table.build(sources.from_frame(frame[keep])))
+    assert isinstance(result, NotFitted)
+    assert "no minimum inside" in result.reason
+
+
+def test_isoflop_snaps_actual_flops():
+    """FLOPs a few percent around the nominal budget still form one slice; D is taken from the runs."""
+    frame = noise_free_frame()
+    rng = np.random.default_rng(0)
+    frame["tokens"] *= np.exp(rng.uniform(-0.03, 0.03, len(frame)))
+    frame["flops"] = 6 * frame["params"] * frame["tokens"]
+    frame["loss"] = synthetic.KnownLaw().loss(frame["params"], frame["tokens"])
+    found, interpolated = isoflop.slices(table.build(sources.from_frame(frame)))
+    assert len(found) == 6 and not interpolated
+    assert all(len(part.log_params) == 8 for part in found)
+
+
+def dense_ladder() -> table.RunsTable:
+    """Twelve sizes at nine token budgets each, without noise."""
+    law = synthetic.KnownLaw()
+    rows = [
+        {"params": n, "tokens": d, "loss": law.loss(n, d)} for n in np.geomspace(1e5, 1e8, 12) for d in np.geomspace(3e5, 3e9, 9)
+    ]
+    return table.build(sources.from_frame(pd.DataFrame(rows)))
+
+
+def test_ladders_without_budgets_are_interpolated_and_labelled():
+    result = isoflop.fit(dense_ladder())
+    assert isinstance(result, Result)
+    assert "read off each size's loss" in result.flags[0]
+    assert value(result, "a") == pytest.approx(0.58, abs=0.08)
+
+
+def test_envelope_recovers_the_exponent():
+    """The staircase of twelve sizes, noise-free: within the step's resolution of the truth, and the frontier of the loss too."""
+    result = envelope.fit(dense_ladder())
+    assert value(result, "a") == pytest.approx(0.58, abs=0.04)
+    assert value(result, "a") + value(result, "b") == pytest.approx(1.0, abs=0.01)
+    law = parametric.fit(dense_ladder())
+    at = optimal.optimum(law.theta[None], np.log(1e15))
+    assert result.predict(flops=1e15).value[0] == pytest.approx(np.exp(at.log_loss[0]), rel=0.01)
+
+
+def test_envelope_without_curves_is_not_fitted():
+    frame = noise_free_frame().assign(params=lambda f: f["params"] * 1.05 ** np.arange(len(f)))
+    result = envelope.fit(table.build(sources.from_frame(frame)))
+    assert isinstance(result, NotFitted) and "token budget" in result.reason
+
+
+def test_closed_form_optimum_is_the_minimum(exact):
+    law = parametric.fit(exact)
+    best = optimal.allocate(law, exact, (1e21,))[0]
+    n = best.params.value * np.exp(np.linspace(-0.2, 0.2, 41))
+    losses = np.exp(law.log_loss(n, 1e21 / (6 * n)))
+    assert int(np.argmin(losses)) == 20
+    assert best.loss.value == pytest.approx(losses[20], rel=1e-12)
+    assert best.tokens.value == pytest.approx(1e21 / (6 * best.params.value), rel=1e-12)
+    assert best.beyond == pytest.approx(10, rel=1e-6)
+
+
+def test_optimum_under_another_flop_convention_spends_exactly_the_budget(ladder):
+    """With the attention counted, cost is no longer 6·N·D: the optimum lies on the budget and is the minimum along it."""
+    other = ladder.under(table.Conventions("total", "6nd_head_attention"))
+    law, cost = parametric.fit(other), optimal.cost_of(other)
+    assert not cost.six_n
+    at = optimal.optimum(law.theta[None], np.log(1e13), cost)
+    assert float((cost(at.log_params) + at.log_tokens)[0]) == pytest.approx(np.log(1e13), abs=1e-12)
+    n = at.log_params[0] + np.linspace(-0.5, 0.5, 101)
+    losses = law.log_loss(np.exp(n), np.exp(np.log(1e13) - cost(n)))
+    assert abs(int(np.argmin(losses)) - 50) <= 1
+
+
+def test_kaplan_joint_law_returns_its_parameters():
+    """Exact data from Kaplan's L(N, D) with the published constants (alpha_N .076, alpha_D .103, N_c 6.4e13, D_c 1.8e13)."""
+    n, d = (axis.ravel() for axis in np.meshgrid(np.geomspace(1e6, 1e9, 7), np.geomspace(1e8, 1e11, 6)))
+    loss = ((6.4e13 / n) ** (0.076 / 0.103) + 1.8e13 / d) ** 0.103
+    result = kaplan.fit_nd(table.build(sources.from_frame(pd.DataFrame({"params": n, "tokens": d, "loss": loss}))), bootstrap.NO_DRAWS, 0.9)
+    assert value(result, "alpha_N") == pytest.approx(0.076, rel=1e-7)
+    assert value(result, "alpha_D") == pytest.approx(0.103, rel=1e-7)
+    assert np.exp(value(result, "log_N_c")) == pytest.approx(6.4e13, rel=1e-5)
+    assert np.exp(value(result, "log_D_c")) == pytest.approx(1.8e13, rel=1e-5)
+
+
+def test_kaplan_single_laws_take_the_right_runs_and_admit_their_regime(ladder):
+    surface = parametric.fit(ladder)
+    laws = {law.name: law for law in kaplan.fit_all(ladder, bootstrap.NO_DRAWS, 0.9, surface)}
+    by_n = ladder.frame[ladder.frame["run_id"].isin(laws["kaplan_n"].run_ids)]
+    assert len(by_n) == 7 and (by_n["tokens"] == by_n.groupby("params")["tokens"].transform("max")).all()
+    assert any("does not reach the law's regime" in flag for flag in laws["kaplan_n"].flags)
+    assert any("L(C_min)" in flag for flag in laws["kaplan_c"].flags)
+    frontier = ladder.frame[ladder.frame["run_id"].isin(laws["kaplan_c"].run_ids)].sort_values("flops")
+    assert (np.diff(frontier["loss"]) <= 0).all()
+
+
+def test_kaplan_single_law_on_its_own_ground():
+    """Data in abundance: L(N) with offset returns the size exponent of the surface."""
+    law = synthetic.KnownLaw(B=0.0)
+    n, d = (axis.ravel() for axis in np.meshgrid(np.geomspace(1e5, 1e9, 8), np.geomspace(1e10, 1e12, 3)))
+    runs = table.build(sources.from_frame(pd.DataFrame({"params": n, "tokens": d, "loss": law.loss(n, d)})))
+    result = kaplan.fit_axis(runs, kaplan.AXES[0], bootstrap.NO_DRAWS, 0.9, offset=True)
+    assert value(result, "alpha_N") == pytest.approx(0.42, rel=1e-6)
+    assert value(result, "E") == pytest.approx(1.9, rel=1e-6)

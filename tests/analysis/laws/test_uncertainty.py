@@ -1,0 +1,111 @@
+"""Bootstrap schemes, noise, forecasts: that they resample what they say, and that intervals cover."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from etils import epath
+
+from analysis.laws import bootstrap, kaplan, noise, parametric, prediction, sources, study, table
+from tests.analysis import synthetic
+
+LAW = synthetic.KnownLaw()
+TRUTH = {"E": LAW.E, "alpha": LAW.alpha, "beta": LAW.beta, "a": LAW.beta / (LAW.alpha + LAW.beta)}
+
+
+def ladder_table(seed: int, **options) -> table.RunsTable:
+    path = epath.Path("synthetic/record.json")
+    return table.build(pd.DataFrame([sources._flattened(item, path) for item in synthetic.ladder(seed, **options)]))
+
+
+def test_cases_are_drawn_by_cluster_within_strata():
+    clusters = np.repeat(np.arange(24), 3)
+    strata = np.repeat(np.arange(6), 12)
+    weights = bootstrap.case_weights(clusters, strata, 200, np.random.default_rng(0))
+    by_cluster = weights.reshape(200, 24, 3)
+    assert (by_cluster == by_cluster[:, :, :1]).all()
+    assert (by_cluster[:, :, 0].reshape(200, 6, 4).sum(axis=2) == 4).all()
+
+
+def test_few_trunks_use_shared_residuals_and_many_runs_use_cases(ladder, epoch):
+    rng = np.random.default_rng(0)
+    shared = bootstrap.draw(ladder, noise.Noise(None, 0, 0.01, 0.0, 30, ""), 50, rng)
+    assert shared.weights_RxK is None
+    branches = np.flatnonzero(ladder.frame["cluster"] == "s1")
+    assert np.ptp(shared.noise_RxK[:, branches], axis=1).max() == 0
+    many = bootstrap.draw(epoch, noise.Noise(None, 0, 0.0, 0.01, 200, ""), 50, rng)
+    assert many.weights_RxK is not None and (many.weights_RxK.sum(axis=1) == len(epoch)).all()
+
+
+def test_replicates_measure_seed_noise(ladder):
+    value, dof = noise.replicate_noise(ladder)
+    assert dof == 4
+    assert 0.001 < value < 0.02
+
+
+def test_replicates_raise_noise_that_the_residuals_hide(ladder):
+    """Residuals of a fit that follows its data are too small: the replicates bring the estimate up."""
+    found = noise.estimate(ladder, np.full(len(ladder), 1e-6), 5)
+    assert found.total > 1e-3
+    assert "raise" in found.explanation
+
+
+def test_the_same_seed_gives_the_same_study(ladder):
+    first, second = (study.fit_all(ladder, study.Options(bootstrap=30, seed=5)).to_json() for _ in range(2))
+    assert first == second
+
+
+def test_forecasts_widen_with_distance_and_say_how_far(small_study):
+    rng = np.random.default_rng(0)
+    largest = small_study.table.frame.iloc[small_study.table.frame["flops"].argmax()]
+    widths = []
+    for factor in (1.0, 10.0, 1000.0):
+        made = prediction.forecast(
+            small_study.parametric, small_study.table, small_study.noise, small_study.doubt, params=largest.params * factor**0.5,
+            tokens=largest.tokens * factor**0.5, flops=largest.flops * factor, rng=rng,
+        )  # fmt: skip
+        widths.append(np.log(made.interval[1] / made.interval[0]))
+        assert made.reach["flops"] == pytest.approx(factor)
+    assert widths[0] < widths[1] < widths[2]
+    assert any("farther than a factor of ten" in flag for flag in made.flags)
+
+
+def test_a_wrong_form_is_caught_by_rollouts():
+    """Losses that stop falling faster than the form can: rollouts see it, and the forecast's interval grows by it."""
+    runs = ladder_table(0, noise=0.001)
+    bent = runs.raw.assign(loss_validation=runs.raw["loss_validation"].clip(lower=0) + 0.02 * np.log(runs.raw["flops_6nd"] / 1e9).clip(lower=0) ** 1.5 / 5)
+    curved = table.build(bent)
+    doubts = []
+    for item in (runs, curved):
+        law = parametric.fit(item)
+        doubts.append(prediction.doubt_of(item, law, kaplan.fit_nd(item, bootstrap.NO_DRAWS, 0.9), noise.estimate(item, law.details["residual"], 5)))
+    assert doubts[1].rollout_slope > 5 * max(doubts[0].rollout_slope, 1e-4)
+
+
+def test_an_outside_measurement_is_called_outside(small_study):
+    made = small_study.checks[0].forecast
+    verdict = prediction.check(made.value * 1.2, "worse", made)
+    assert not verdict.inside and verdict.sigma > 3
+    assert "OUTSIDE" in verdict.in_words()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("spread", "shared"), [(0.005, 0.5), (0.01, 0.9)])
+def test_intervals_cover_on_synthetic_ladders(spread, shared):
+    """60 ladders of the demo's shape: 90% intervals of parameters and held-out forecasts hold the truth 80 to 100% of the time.
+
+    (54 expected; 48 is 2.6 binomial standard deviations below.)
+    """
+    ladders, inside = 60, dict.fromkeys([*TRUTH, "held_out"], 0)
+    for seed in range(ladders):
+        runs, rng = ladder_table(seed, noise=spread, between=shared), np.random.default_rng(seed)
+        plain = parametric.fit(runs)
+        run_noise = noise.estimate(runs, plain.details["residual"], 5)
+        law = parametric.fit(runs, bootstrap.draw(runs, run_noise, 200, rng))
+        for name, truth in TRUTH.items():
+            low, high = {**law.parameters, **law.derived}[name].interval
+            inside[name] += low <= truth <= high
+        doubt = prediction.doubt_of(runs, law, kaplan.fit_nd(runs, bootstrap.NO_DRAWS, 0.9), run_noise)
+        held = runs.held_out.iloc[0]
+        made = prediction.forecast(law, runs, run_noise, doubt, params=held.params, tokens=held.tokens, flops=held.flops, rng=rng)
+        inside["held_out"] += prediction.check(held.loss, "held-out", made).inside
+    assert all(count >= 48 for count in inside.values()), inside
