@@ -9,7 +9,7 @@ REPORT := reports/cpu_demo
 .PHONY: demo test quick setup benchmarks clean-demo
 
 demo: setup
-	$(BIN)/python -m scaling.prepare_data --gin_file=configs/data/demo.gin
+	$(BIN)/python -m scaling.prepare_data --gin_file=configs/data/sotu_bpe512.gin
 	$(BIN)/python -m launch.sweep --gin_file=configs/sweeps/cpu_demo.gin
 	$(BIN)/python -m analysis.fit_laws --runs=$(RUNS) --output_dir=$(REPORT)
 

@@ -1,0 +1,1 @@
+"""Laws, evaluations and reports over the records of runs."""

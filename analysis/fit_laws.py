@@ -1,6 +1,6 @@
 """Fits every scaling law to a directory of runs or a table, and writes laws.json, plots and one report.html.
 
-    python -m analysis.fit_laws --runs=DIR|CSV --output_dir=DIR [--parameters=total|non_embedding] [--dry_run]
+python -m analysis.fit_laws --runs=DIR|CSV --output_dir=DIR [--parameters=total|non_embedding] [--dry_run]
 """
 
 import time
@@ -13,16 +13,27 @@ from analysis.laws import study, table
 from analysis.laws.errors import TableError
 from analysis.report import terminal
 from scaling import gin_files, verbs
-from scaling.errors import ConfigError, DataError
+from scaling.errors import ConfigError, DataError, OutputError
 
 _RUNS = flags.DEFINE_string(
-    "runs", None, "A directory with record.json files at any depth, or a .csv, .parquet or .jsonl with params, tokens, loss.", required=True
+    "runs",
+    None,
+    "A directory with record.json files at any depth, or a .csv, .parquet or .jsonl with params, tokens, loss.",
+    required=True,
 )
-_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Where laws.json, report.html and plots/ go; needed unless --dry_run.")
+_OUTPUT_DIR = flags.DEFINE_string(
+    "output_dir", None, "Where laws.json, report.html and plots/ go; needed unless --dry_run."
+)
 _PARAMETERS = flags.DEFINE_enum("parameters", "total", table.PARAMETER_CONVENTIONS, "How parameters are counted.")
-_FLOPS = flags.DEFINE_string("flops", None, "A FLOP convention of the records; by default the one that pairs with --parameters.")
-_DOMAIN = flags.DEFINE_string("domain", None, "The held-out set whose loss is fitted; by default the records' primary domain.")
-_BUDGETS = flags.DEFINE_list("budgets", [], "FLOPs to allocate, e.g. 1e13,1e14; by default decades up to 100 times the data.")
+_FLOPS = flags.DEFINE_string(
+    "flops", None, "A FLOP convention of the records; by default the one that pairs with --parameters."
+)
+_DOMAIN = flags.DEFINE_string(
+    "domain", None, "The held-out set whose loss is fitted; by default the records' primary domain."
+)
+_BUDGETS = flags.DEFINE_list(
+    "budgets", [], "FLOPs to allocate, e.g. 1e13,1e14; by default decades up to 100 times the data."
+)
 _BOOTSTRAP = flags.DEFINE_integer("bootstrap", 1000, "Bootstrap replicates; 0 for no intervals.", lower_bound=0)
 _LEVEL = flags.DEFINE_float("level", 0.9, "Nominal coverage of the intervals.", lower_bound=0.5, upper_bound=0.999)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the bootstrap.")
@@ -43,9 +54,16 @@ def main(argv: Sequence[str]) -> None:
             _RUNS.value, table.Conventions(_PARAMETERS.value, _FLOPS.value, _DOMAIN.value), tuple(_HELD_OUT.value)
         )
         if _DRY_RUN.value:
-            print("\n".join([*terminal.describe_table(runs), f"would fit all laws with {options.bootstrap} bootstrap replicates"]))
+            print(
+                "\n".join(
+                    [
+                        *terminal.describe_table(runs),
+                        f"would fit all laws with {options.bootstrap} bootstrap replicates",
+                    ]
+                )
+            )
             return
-        epath.Path(_OUTPUT_DIR.value).mkdir(parents=True, exist_ok=True)
+        _make_output_directory()
         fitted = study.fit_all(runs, options)
     except TableError as error:
         raise DataError(error.what, error.remedy) from error
@@ -54,11 +72,21 @@ def main(argv: Sequence[str]) -> None:
     print(f"wrote {_OUTPUT_DIR.value}: laws.json, report.html, plots/ ({time.monotonic() - started:.1f} s)")
 
 
+def _make_output_directory() -> None:
+    """Before the fits, so that a minute's work is not lost on a path that cannot be written."""
+    try:
+        epath.Path(_OUTPUT_DIR.value).mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise OutputError(f"--output_dir={_OUTPUT_DIR.value} is not a directory", "choose another path") from error
+
+
 def _write(fitted: study.Study) -> None:
     # Matplotlib takes a second to import, and --help, --dry_run and refusals need none of it.
     from analysis.report import provenance, writing
 
-    origin = provenance.provenance_of(fitted.table, gin_files.command_line(), gin_files.PROJECT_ROOT, fitted.options.seed)
+    origin = provenance.provenance_of(
+        fitted.table, gin_files.command_line(), gin_files.PROJECT_ROOT, fitted.options.seed
+    )
     writing.write(fitted, origin, epath.Path(_OUTPUT_DIR.value), _TITLE.value)
 
 
@@ -66,9 +94,13 @@ def _budgets() -> tuple[float, ...]:
     try:
         values = tuple(sorted(float(item) for item in _BUDGETS.value))
     except ValueError as error:
-        raise ConfigError(f"--budgets={','.join(_BUDGETS.value)}: {error}", "give numbers separated by commas") from error
+        raise ConfigError(
+            f"--budgets={','.join(_BUDGETS.value)}: {error}", "give numbers separated by commas"
+        ) from error
     if any(not 0 < value < float("inf") for value in values):
-        raise ConfigError(f"--budgets={','.join(_BUDGETS.value)} holds a value that is not positive", "give FLOPs above zero")
+        raise ConfigError(
+            f"--budgets={','.join(_BUDGETS.value)} holds a value that is not positive", "give FLOPs above zero"
+        )
     return values
 
 

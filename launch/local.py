@@ -64,13 +64,13 @@ class Snapshot:
     """What the engine is doing now, for whoever shows progress.
 
     Attributes:
-      running: units that its trainers hold.
+      running: the tasks of its trainers.
       waiting_for_others: whether all that is left is held by other processes.
       stopping: whether it has been asked to stop.
       failed: runs that were given up.
     """
 
-    running: tuple[states.Unit, ...]
+    running: tuple[Task, ...]
     waiting_for_others: bool
     stopping: bool
     failed: int
@@ -111,7 +111,9 @@ class LocalEngine:
           ConfigError: the root is not on a local disk, or there is no slot.
         """
         if "://" in root:
-            raise ConfigError(f"the root {root} is not on a local disk, which the local engine needs", "give a local directory")
+            raise ConfigError(
+                f"the root {root} is not on a local disk, which the local engine needs", "give a local directory"
+            )
         if slots < 1:
             raise ConfigError(f"--slots is {slots}", "give at least one slot")
         self._root = pathlib.Path(root)
@@ -159,7 +161,7 @@ class LocalEngine:
         return [trainer for trainer in self._trainers if trainer is not None]
 
     def _snapshot(self) -> Snapshot:
-        running = tuple(unit for trainer in self._running() for unit in trainer.task.units)
+        running = tuple(trainer.task for trainer in self._running())
         return Snapshot(running, bool(self._queue) and not running, bool(self._signals), len(self._outcome.failures))
 
     def _fill_slots(self) -> None:

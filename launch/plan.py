@@ -32,7 +32,7 @@ class PlannedRun:
       parameters: total parameters.
       flops: training FLOPs by convention, for the whole horizon as if trained alone.
       own_flops: the 6ND FLOPs of everything that the unit trains.
-      seconds: predicted.
+      seconds: predicted, evaluation included and compilation not.
       epochs: how often the longest horizon passes over the training text.
       group: name of the group that shares its compiled step.
     """
@@ -115,7 +115,9 @@ def make_plan(sweep: Sweep, root: str, rates: Rates) -> Plan:
     planned = [_planned(point, loaded, root, stores, rates) for point, loaded in drafts]
     _refuse_duplicates(planned)
     sweep_id = f"{sweep.name}-{_digest(sorted(run.unit.run_id for run in planned))}"
-    named = tuple(dataclasses.replace(run, unit=_unit(run.point, run.config, root, stores, sweep_id)) for run in planned)
+    named = tuple(
+        dataclasses.replace(run, unit=_unit(run.point, run.config, root, stores, sweep_id)) for run in planned
+    )
     return Plan(sweep, sweep_id, root, named, _epoch_warnings(sweep, named))
 
 
@@ -162,6 +164,8 @@ def _planned(
     per_token = flops.training_flops_per_token(config.model, config.data.sequence_length)
     own_tokens = sum(states.own_tokens(spec) for spec in unit.specs)
     horizon = config.steps * config.batch_tokens
+    # Evaluation is a forward pass, a third of a training step, over all held-out text for each finished model.
+    work_tokens = own_tokens + len(unit.models) * _held_out_tokens(config, stores) / 3
     windows = stores.open(config.data.store).split(config.data.split).num_windows(config.data.sequence_length)
     return PlannedRun(
         point=point,
@@ -170,10 +174,19 @@ def _planned(
         parameters=total,
         flops={convention: value * horizon for convention, value in per_token.items()},
         own_flops=per_token["6nd"] * own_tokens,
-        seconds=own_tokens * rates.seconds_per_token(total, per_token["6nd_head_attention"]),
+        seconds=work_tokens * rates.seconds_per_token(total, per_token["6nd_head_attention"]),
         epochs=horizon / (windows * config.data.sequence_length),
         group=_group_name(config),
     )
+
+
+def _held_out_tokens(config: RunConfig, stores: _Stores) -> int:
+    """Tokens that one evaluation at the end reads."""
+    tokens = 0
+    for domain in config.evaluation.domains:
+        there = stores.open(domain.store).split(domain.split).num_tokens
+        tokens += min(there, domain.max_tokens) if domain.max_tokens else there
+    return tokens
 
 
 def _unit(point: expand.Point, config: RunConfig, root: str, stores: _Stores, sweep_id: str) -> states.Unit:

@@ -1,6 +1,7 @@
 """Progress over a sweep, read from its run directories."""
 
 import dataclasses
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from typing import TextIO
 
 from launch import states
 from launch.local import Snapshot
-from launch.plan import PlannedRun
+from launch.plan import PlannedRun, Task
 from scaling.training.progress import duration, si
 
 
@@ -58,6 +59,10 @@ class WorkMeter:
         diverged = outcomes.count("diverged")
         return Work(models, len(outcomes), diverged, tokens, seconds, sum(lefts), max(lefts, default=0.0))
 
+    def was_finished(self, run_id: str) -> bool:
+        """Whether the last look found a run finished, or its trunk with all branches."""
+        return run_id in self._finished
+
     def _model_outcomes(self, run: PlannedRun) -> list[states.Status] | None:
         """The outcomes of a finished unit's models; None while it is not finished."""
         if run.unit.run_id not in self._finished and states.is_finished(run.unit):
@@ -71,7 +76,9 @@ class WorkMeter:
 class SweepProgress:
     """One line about the whole sweep: rewritten in place on a terminal, appended now and then elsewhere."""
 
-    def __init__(self, runs: Sequence[PlannedRun], slots: int, stream: TextIO | None = None, every_seconds: float | None = None):
+    def __init__(
+        self, runs: Sequence[PlannedRun], slots: int, stream: TextIO | None = None, every_seconds: float | None = None
+    ):
         """Starts the clock.
 
         Args:
@@ -85,9 +92,9 @@ class SweepProgress:
         self._every_seconds = every_seconds if every_seconds is not None else (2.0 if self._terminal else 15.0)
         self._slots = slots
         self._names = {run.unit.run_id: run.point.label for run in runs}
-        self._meter = WorkMeter(runs)
+        self.meter = WorkMeter(runs)
         self._started = self._last = time.monotonic()
-        self._begin = self._meter.read()
+        self._begin = self.meter.read()
         self._shown_done = self._begin.done
 
     def tick(self, snapshot: Snapshot) -> None:
@@ -96,7 +103,7 @@ class SweepProgress:
         if now - self._last < self._every_seconds:
             return
         self._last = now
-        self._write(self.line(self._meter.read(), snapshot, now - self._started))
+        self._write(self.line(self.meter.read(), snapshot, now - self._started))
 
     def close(self) -> None:
         """Ends a line that was rewritten in place."""
@@ -117,27 +124,34 @@ class SweepProgress:
         elif snapshot.waiting_for_others:
             parts.append("waiting for runs that other processes hold")
         else:
-            parts.append(f"{len(snapshot.running)} running ({self._shown_names(snapshot)})")
+            parts.append(f"training {', '.join(self._current(task) for task in snapshot.running)}")
         if work.diverged:
             parts.append(f"{work.diverged} diverged")
         if snapshot.failed:
             parts.append(f"{snapshot.failed} failed")
         speed = (work.tokens - self._begin.tokens) / elapsed if elapsed > 0 else 0.0
-        parts += [f"{si(speed)} tokens/s", f"{duration(elapsed)} elapsed", f"about {duration(self._left(work, elapsed))} left"]
+        parts += [
+            f"{si(speed)} tokens/s",
+            f"{duration(elapsed)} elapsed",
+            f"about {duration(self._left(work, elapsed))} left",
+        ]
         return " | ".join(parts)
 
     def _left(self, work: Work, elapsed: float) -> float:
         """Seconds left: the predicted ones, corrected by how the prediction has fared so far in this process."""
         predicted = work.seconds - self._begin.seconds
+        if not predicted:
+            return math.nan
         slots = max(1, self._slots)
         # The prediction weighs like a minute of measurement, so the first noisy seconds do not swing the estimate.
         prior = 60.0
         factor = (elapsed * slots + prior) / (predicted + prior)
         return factor * max(work.left / slots, work.longest_left)
 
-    def _shown_names(self, snapshot: Snapshot) -> str:
-        names = [self._names[unit.run_id] for unit in snapshot.running]
-        return ", ".join(names[:2]) + (", ..." if len(names) > 2 else "")
+    def _current(self, task: Task) -> str:
+        """The run that a trainer is at: it takes the runs of its task in order."""
+        unit = next((unit for unit in task.units if not self.meter.was_finished(unit.run_id)), task.units[-1])
+        return self._names[unit.run_id]
 
     def _write(self, line: str) -> None:
         start, end = ("\r\x1b[K", "") if self._terminal else ("", "\n")

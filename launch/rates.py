@@ -63,7 +63,7 @@ def rates_of(root: str, flops_per_second: float | None) -> Rates:
     """
     if flops_per_second is not None:
         return Rates(flops_per_second)
-    records = [record for record in _records(root) if record.get("status") == "completed" and record.get("wall_seconds")]
+    records = [record for record in _records(root) if record["status"] == "completed"]
     if not records:
         return Rates()
     # Records of another kind of device say nothing about this one; the newest were made here.
@@ -71,8 +71,9 @@ def rates_of(root: str, flops_per_second: float | None) -> Rates:
     by_size: dict[int, list[float]] = defaultdict(list)
     for record in records:
         own_tokens = record["tokens"] * record["own_flops"]["6nd"] / record["flops"]["6nd"]
-        if _device_kind(record) == device and own_tokens:
-            by_size[record["parameters"]["total"]].append(record["wall_seconds"] / own_tokens)
+        # Device seconds leave out compiling, evaluation and saving, which do not grow with the tokens.
+        if _device_kind(record) == device and own_tokens and record["device_seconds"]:
+            by_size[record["parameters"]["total"]].append(record["device_seconds"] / own_tokens)
     return Rates(measured=tuple((size, statistics.median(by_size[size])) for size in sorted(by_size)))
 
 

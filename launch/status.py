@@ -38,7 +38,9 @@ def run_directories(root: str, sweep: str | None) -> list[RunDirectory]:
     found = [(RunDirectory(path), RunDirectory(path).spec) for path in paths]
     kept = [item for item in found if sweep is None or sweep in (item[1].sweep_id, item[1].sweep_id.rpartition("-")[0])]
     if not kept:
-        raise DataError(f"there is no run under {root}" + (f" of the sweep {sweep!r}" if sweep else ""), "check --root and --sweep")
+        raise DataError(
+            f"there is no run under {root}" + (f" of the sweep {sweep!r}" if sweep else ""), "check --root and --sweep"
+        )
 
     return [directory for directory, _ in sorted(kept, key=lambda item: _order(item[1]))]
 

@@ -18,14 +18,19 @@ from launch.sweep_config import Sweep
 from scaling import gin_files, run_directory, verbs
 from scaling.errors import BadInputError, ConfigError, DivergedError, InterruptedRunError, PlumblineError
 
-_ROOT = flags.DEFINE_string("root", None, "Directory that holds run directories; by default Sweep.root of the Gin file.")
+_ROOT = flags.DEFINE_string(
+    "root", None, "Directory that holds run directories; by default Sweep.root of the Gin file."
+)
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the plan and its cost, and write nothing.")
 _SLOTS = flags.DEFINE_integer(
     "slots", None, "Trainers at a time; by default one for each CPU core, or one on an accelerator.", lower_bound=1
 )
 _RETRIES = flags.DEFINE_integer("retries", 2, "How often a run is tried again after a crash.", lower_bound=0)
 _FLOPS_PER_SECOND = flags.DEFINE_float(
-    "flops_per_second", None, "FLOP/s of a slot for the prediction; by default measured on completed runs.", lower_bound=1.0
+    "flops_per_second",
+    None,
+    "FLOP/s of a slot for the prediction; by default measured on completed runs.",
+    lower_bound=1.0,
 )
 
 

@@ -170,7 +170,9 @@ class Part:
     def __post_init__(self):
         token_axes = [axis for axis in self.axes if isinstance(axis, TokenAxis)]
         if len(token_axes) > 1:
-            raise ConfigError("a Part has two axes that set tokens from a size", "move one of them to a part of its own")
+            raise ConfigError(
+                "a Part has two axes that set tokens from a size", "move one of them to a part of its own"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 import dacite
 import gin
 
-from scaling.errors import ConfigError
+from scaling.errors import BadInputError, ConfigError
 
 PROJECT_ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -57,13 +57,12 @@ def load(root: type[ConfigT], gin_files: Sequence[str], bindings: Sequence[str] 
 def parse(root: type, gin_files: Sequence[str], bindings: Sequence[str] = ()) -> None:
     """Replaces gin's state by that of the files and bindings; see :func:`load` for arguments and errors."""
     gin.clear_config()
-    gin.add_config_file_search_path(str(PROJECT_ROOT))
     gin.external_configurable(root, module=root.__module__)
-    for path in gin_files:
-        if not (pathlib.Path(path).is_file() or (PROJECT_ROOT / path).is_file()):
-            raise ConfigError(f"the Gin file {path!r} does not exist", "check --gin_file; configs/ lists the shipped ones")
-    with _gin_errors_as_config_errors(", ".join(gin_files)):
-        gin.parse_config_files_and_bindings(list(gin_files), None, finalize_config=False)
+    found = [_found(path) for path in gin_files]
+    gin.add_config_file_search_path(str(pathlib.Path.cwd()))
+    # Files include each other by paths from the project's root, wherever the verb was started.
+    with contextlib.chdir(PROJECT_ROOT), _gin_errors_as_config_errors(", ".join(gin_files)):
+        gin.parse_config_files_and_bindings(found, None, finalize_config=False)
     for binding in bindings:
         with _gin_errors_as_config_errors(f"the binding {binding!r}"):
             gin.parse_config(quoted_if_bare(binding))
@@ -75,6 +74,13 @@ def build(root: type[ConfigT]) -> Loaded[ConfigT]:
     with _gin_errors_as_config_errors(root.__name__):
         config = gin.get_configurable(root)()
     return Loaded(checked(config), gin.config_str(), gin.operative_config_str())
+
+
+def _found(path: str) -> str:
+    for folder in (pathlib.Path.cwd(), PROJECT_ROOT):
+        if (folder / path).is_file():
+            return str(folder / path)
+    raise ConfigError(f"the Gin file {path!r} does not exist", "check --gin_file; configs/ lists the shipped ones")
 
 
 @contextlib.contextmanager
@@ -152,7 +158,7 @@ def _gin_errors_as_config_errors(where: str) -> Iterator[None]:
     """Gin reports bad input through many exception types; each becomes one line that names its place."""
     try:
         yield
-    except ConfigError as error:
+    except BadInputError as error:
         # Gin appends its own lines to whatever passes through it.
         raise ConfigError(error.what, error.remedy) from error
     except (ValueError, TypeError, RuntimeError, SyntaxError, OSError, ImportError, AttributeError, NameError) as error:

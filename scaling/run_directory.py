@@ -16,9 +16,9 @@ import datetime
 import fcntl
 import json
 import os
-import pathlib
+import time
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from etils import epath
 
@@ -28,6 +28,9 @@ from scaling.optim import schedules
 from scaling.run_config import RunConfig, run_id
 
 SCHEMA_VERSION = 1
+
+# A trainer waits this long for a lock, since whoever asks for the status of a run holds it for a moment.
+_LOCK_PATIENCE_SECONDS = 1.0
 
 Kind = Literal["pretrain", "trunk", "branch"]
 Status = Literal["new", "running", "interrupted", "failed", "diverged", "completed"]
@@ -162,22 +165,26 @@ class RunDirectory:
         Raises:
           BusyError: another process holds it.
         """
-        if not isinstance(self.path, pathlib.Path):
+        if self._is_remote():
             yield
             return
         with open(self.path / "lock", "a") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise BusyError(f"{self.path} is being trained by another process") from error
+            deadline = time.monotonic() + _LOCK_PATIENCE_SECONDS
+            while not _try_flock(handle, fcntl.LOCK_EX):
+                if time.monotonic() > deadline:
+                    raise BusyError(f"{self.path} is being trained by another process")
+                time.sleep(0.05)
             yield
 
     def _locked(self) -> bool:
-        try:
-            with self.lock():
-                return False
-        except BusyError:
-            return True
+        """Looks through a shared lock, held for a moment, and writes nothing."""
+        if self._is_remote() or not (self.path / "lock").exists():
+            return False
+        with open(self.path / "lock") as handle:
+            return not _try_flock(handle, fcntl.LOCK_SH)
+
+    def _is_remote(self) -> bool:
+        return "://" in os.fspath(self.path)
 
     def _read_json(self, name: str) -> dict[str, Any]:
         path = self.path / name
@@ -187,6 +194,14 @@ class RunDirectory:
             raise DataError(f"{path} does not exist", "name a run directory, as launch.sweep or scaling.train made it") from error
         except json.JSONDecodeError as error:
             raise DataError(f"{path} is not JSON ({error})", "delete the run directory and start the run again") from error
+
+
+def _try_flock(handle: IO[str], kind: int) -> bool:
+    try:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 class Attempt:
@@ -288,7 +303,7 @@ def write_json(path: epath.Path, value: Mapping[str, Any]) -> None:
     """Writes JSON under a temporary name and renames it: readers see the old file, the new one or none."""
     partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     partial.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
-    partial.rename(path)
+    partial.replace(path)
 
 
 def now() -> str:

@@ -3,9 +3,10 @@
 A verb is a module with a `main(argv) -> None` and `verbs.run(main)` below it.
 """
 
+import contextlib
 import errno
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
 from absl import app, flags, logging
@@ -40,10 +41,20 @@ def run(main: Callable[[Sequence[str]], None]) -> NoReturn:
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
     try:
-        return flags.FLAGS(gin_files.command_line_bindings(argv))
+        with _help_is_no_failure():
+            return flags.FLAGS(gin_files.command_line_bindings(argv))
     except flags.Error as error:
         print(f"error: {error}. Remedy: --help lists the flags.", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)
+
+
+@contextlib.contextmanager
+def _help_is_no_failure() -> Iterator[None]:
+    """absl prints --help while it parses, and then exits with 1."""
+    try:
+        yield
+    except SystemExit:
+        sys.exit(0)
 
 
 def _guarded(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:

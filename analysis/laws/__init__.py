@@ -1,0 +1,1 @@
+"""Scaling laws as pure functions over runs tables; imports nothing else of this project."""

@@ -1,17 +1,20 @@
 """Bootstrap draws over runs, shared by all laws, and the refits that turn them into intervals.
 
-What is resampled is a *run with its own randomness*, never a checkpoint. The branches of one trunk share initialisation, data
-order and trajectory up to their decay, so they are one cluster: to count five branches as five independent runs would narrow
-the intervals of everything that varies between sizes.
+What is resampled is a *run with its own randomness*, never a checkpoint. The branches of one trunk share
+initialisation, data order and trajectory up to their decay, so they are one cluster: to count five branches as five
+independent runs would narrow the intervals of everything that varies between sizes.
 
 Two schemes, chosen by the number of clusters and written into the result:
 
-- **cases** (at least :data:`CASES_FROM` clusters): clusters are drawn with replacement within strata of like size, so that
+- **cases** (at least :data:`CASES_FROM` clusters): clusters are drawn with replacement within strata of like size, so
+  that
   every replicate spans the sizes of the design (Davison and Hinkley 1997, section 3.2).
-- **residuals** (fewer): a ladder of seven trunks cannot be resampled, since replicates would lose whole sizes and the law its
-  footing, and within strata of one trunk nothing would vary. The design stays and the losses vary around the fitted law by a noise
-  that trunks share and a noise of every branch, both estimated by :mod:`analysis.laws.noise` with replicates as a floor; the
-  scale is drawn as well (its chi-square of few degrees of freedom), which widens small-sample intervals as Student's t does.
+- **residuals** (fewer): a ladder of seven trunks cannot be resampled, since replicates would lose whole sizes and the
+  law its
+  footing, and within strata of one trunk nothing would vary. The design stays and the losses vary around the fitted law
+  by a noise that trunks share and a noise of every branch, both estimated by :mod:`analysis.laws.noise` with replicates
+  as a floor; the scale is drawn as well (its chi-square of few degrees of freedom), which widens small-sample intervals
+  as Student's t does.
 
 Approaches 1 and 2 need the design (curves and slices), so they use the residual scheme in both cases.
 """
@@ -44,6 +47,7 @@ class Draws:
     weights_RxK: FloatArray | None = None
 
     def __len__(self) -> int:
+        """R."""
         return len(self.noise_RxK)
 
     def residuals_only(self) -> "Draws":
@@ -57,7 +61,9 @@ class Draws:
     @property
     def method(self) -> str:
         """How intervals came about, for `method` in laws.json."""
-        scheme = "residuals around the law, shared within trunks" if self.weights_RxK is None else "runs, stratified by size"
+        scheme = (
+            "residuals around the law, shared within trunks" if self.weights_RxK is None else "runs, stratified by size"
+        )
         return f"percentile of {len(self)} bootstrap replicates over {scheme}"
 
 
@@ -122,11 +128,17 @@ class Refits:
 
 
 def refit(
-    form: engine.Form, x_KxV: FloatArray, y_K: FloatArray, optimum: engine.Optimum, draws: Draws, delta: float = engine.HUBER_DELTA
+    form: engine.Form,
+    x_KxV: FloatArray,
+    y_K: FloatArray,
+    optimum: engine.Optimum,
+    draws: Draws,
+    delta: float = engine.HUBER_DELTA,
 ) -> Refits:
     """Refits every draw from the optimum (warm) and once from another start (cold), and keeps the better end.
 
-    Replicates whose better end is not an optimum are rejected and counted: they would be the optimiser's noise, not the data's.
+    Replicates whose better end is not an optimum are rejected and counted: they would be the optimiser's noise, not the
+    data's.
 
     Args:
       form: the law's form.

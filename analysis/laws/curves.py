@@ -1,7 +1,7 @@
 """Loss along the token budgets of each model size: what approaches 1 and 2 look at.
 
-Every reading is linear in the vector of ln L, so it is kept as a matrix, and thousands of bootstrap replicates of a reading are
-one matrix product.
+Every reading is linear in the vector of ln L, so it is kept as a matrix, and thousands of bootstrap replicates of a
+reading are one matrix product.
 """
 
 import dataclasses
@@ -45,8 +45,8 @@ class SizeCurve:
     def reading(self, log_flops: float) -> FloatArray:
         """Weights over runs that give ln L at a compute, float64[K].
 
-        A polynomial through the four nearest points (fewer where there are fewer) in ln C. Through two points only, the convexity
-        of the curve would lift the loss between points by more than the noise.
+        A polynomial through the four nearest points (fewer where there are fewer) in ln C. Through two points only, the
+        convexity of the curve would lift the loss between points by more than the noise.
         """
         nearest = np.sort(np.argsort(np.abs(self.log_flops - log_flops), kind="stable")[:_NODES])
         nodes = self.log_flops[nearest]

@@ -4,9 +4,9 @@ A law's form says how ln L depends on its parameters (:class:`Form`); the engine
 
     sum_k w_k · Huber_delta( f(theta, x_k) − ln L_k )          (Hoffmann et al. 2022, arXiv:2203.15556, eq. 3)
 
-for many replicates at once (R bootstrap replicates, or R starts). The objective is a *sum* and the stopping rule is relative
-to delta: with a mean, or with a tolerance on the objective itself, delta = 1e-3 makes an unfinished fit look converged
-(Besiroglu et al. 2024, arXiv:2404.10102). All arithmetic is float64, which is checked.
+for many replicates at once (R bootstrap replicates, or R starts). The objective is a *sum* and the stopping rule is
+relative to delta: with a mean, or with a tolerance on the objective itself, delta = 1e-3 makes an unfinished fit look
+converged (Besiroglu et al. 2024, arXiv:2404.10102). All arithmetic is float64, which is checked.
 """
 
 import dataclasses
@@ -21,7 +21,8 @@ FloatArray = npt.NDArray[np.float64]
 
 HUBER_DELTA = 1e-3
 GRADIENT_TOLERANCE = 1e-11
-# A replicate or a start counts as an optimum when its gradient is below this; looser than the stop, which rounding may miss.
+# A replicate or a start counts as an optimum when its gradient is below this; looser than the stop, which rounding may
+# miss.
 ACCEPTED_GRADIENT = 1e-7
 WEAK_CONDITION = 100.0
 LOST_CONDITION = 1e5
@@ -105,7 +106,12 @@ def minimise(
         _minimise_chunk(form, x_KxV, y_RxK[i : i + size], w_RxK[i : i + size], start_RxP[i : i + size], bounds, delta, max_iterations)
         for i in range(0, count, size)
     ]  # fmt: skip
-    return Minimum(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("theta", "objective", "gradient_relative")))
+    return Minimum(
+        *(
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("theta", "objective", "gradient_relative")
+        )
+    )
 
 
 @dataclasses.dataclass
@@ -133,8 +139,8 @@ def _evaluate(form, x_KxV, y_RxK, w_RxK, theta_RxP, bounds, delta) -> _Local:  #
     size_RxK = np.abs(residual_RxK)
     g_RxK = w_RxK * np.clip(residual_RxK / delta, -1.0, 1.0)
     gradient = np.matmul(jacobian_RxPxK, g_RxK[:, :, None])[:, :, 0]
-    # Huber is majorised by a quadratic of weight min(1, delta/|r|): a safe, positive definite model. Newton's model keeps the
-    # quadratic zone only, and adds the curvature of the form.
+    # Huber is majorised by a quadratic of weight min(1, delta/|r|): a safe, positive definite model. Newton's model
+    # keeps the quadratic zone only, and adds the curvature of the form.
     majoriser_w = w_RxK / np.maximum(size_RxK, delta)
     newton_w = np.where(size_RxK < delta, w_RxK / delta, 0.0)
     transposed = jacobian_RxPxK.transpose(0, 2, 1)

@@ -1,9 +1,11 @@
 """Chinchilla, approach 1: the envelope of loss curves over compute.
 
-At each of many log-spaced computes the size with the lowest loss is the optimal one; power laws go through those sizes. Hoffmann et
-al. 2022 (arXiv:2203.15556), section 3.1. Here every point of a curve is a *finished* run (its learning rate decayed), so curves are
-read between the token budgets of each size and never beyond them.
+At each of many log-spaced computes the size with the lowest loss is the optimal one; power laws go through those sizes.
+Hoffmann et al. 2022 (arXiv:2203.15556), section 3.1. Here every point of a curve is a *finished* run (its learning rate
+decayed), so curves are read between the token budgets of each size and never beyond them.
 """
+
+import dataclasses
 
 import numpy as np
 import numpy.typing as npt
@@ -15,18 +17,21 @@ from analysis.laws.table import RunsTable
 FloatArray = npt.NDArray[np.float64]
 
 NAME = "chinchilla_envelope"
-EQUATION = "N_opt = k_N·C^a, D_opt = k_D·C^b through the sizes with the lowest loss at each compute; L_opt = E + A/C^gamma"
+EQUATION = (
+    "N_opt = k_N·C^a, D_opt = k_D·C^b through the sizes with the lowest loss at each compute; L_opt = E + A/C^gamma"
+)
 SOURCE = "Hoffmann et al. 2022 (arXiv:2203.15556), approach 1"
 
-COMPUTES = 400
+COMPUTES = 240
 _BUDGET_TOKENS = 4
+_STEPS = 4
 
 
 def fit(table: RunsTable, draws: bootstrap.Draws = bootstrap.NO_DRAWS, level: float = 0.9) -> Result | NotFitted:
     """Fits approach 1.
 
-    A compute counts where at least two sizes were trained to it, and where the best is neither the smallest nor the largest size of
-    the table (there the optimum may lie outside).
+    A compute counts where at least two sizes were trained to it, and where the best is neither the smallest nor the
+    largest size of the table (there the optimum may lie outside).
 
     Args:
       table: the runs.
@@ -50,20 +55,28 @@ def fit(table: RunsTable, draws: bootstrap.Draws = bootstrap.NO_DRAWS, level: fl
         np.ones(int(interior.sum())),
     )  # fmt: skip
     flags = ["L(N, D) enters through curves read between finished token budgets (cubic in ln C)"]
-    if sizes < 4:
-        flags.append(f"only {sizes} sizes inside the ladder are ever the best: the staircase that the law goes through has few steps")
+    if sizes < _STEPS:
+        flags.append(
+            f"only {sizes} sizes inside the ladder are ever the best: the staircase that the law goes through has few steps"
+        )
     shortest = sum(len(line.log_flops) < _BUDGET_TOKENS for line in lines)
     if shortest:
         flags.append(f"{shortest} of {len(lines)} sizes have fewer than {_BUDGET_TOKENS} token budgets")
     excluded = 1 - interior.mean()
     if excluded > 0.3:
-        flags.append(f"at {100 * excluded:.0f}% of computes the best size is the smallest or the largest of the table: left out")
-    return frontier.result_of(
+        flags.append(
+            f"at {100 * excluded:.0f}% of computes the best size is the smallest or the largest of the table: left out"
+        )
+    result = frontier.result_of(
         points, name=NAME, equation=EQUATION, source=SOURCE, level=level,
         method=draws.residuals_only().method if len(draws) else "no bootstrap", flags=tuple(flags),
         run_ids=tuple(table.frame["run_id"].iloc[np.flatnonzero(sum(line.average.any(axis=0) for line in lines))]),
         extra={}, details={"points": points, "lines": lines},
     )  # fmt: skip
+
+    if sizes >= _STEPS:
+        return result
+    return dataclasses.replace(result, certificate=dataclasses.replace(result.certificate, identifiability="weak"))
 
 
 def _best(lines, covered, grid_Q, y_K, draws) -> frontier.Points:  # noqa: ANN001 - one step of fit

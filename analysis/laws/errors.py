@@ -15,4 +15,5 @@ class TableError(ValueError):
         self.remedy = remedy
 
     def __str__(self) -> str:
+        """One line."""
         return f"{self.what}. Remedy: {self.remedy}."

@@ -152,10 +152,14 @@ def _misfit(residual_K: FloatArray, draws: bootstrap.Draws) -> tuple[str, ...]:
     )
 
 
-def _flags(certificate: Certificate, refits: bootstrap.Refits, draws: int, runs: int, parameters: int) -> tuple[str, ...]:
+def _flags(
+    certificate: Certificate, refits: bootstrap.Refits, draws: int, runs: int, parameters: int
+) -> tuple[str, ...]:
     flags = []
     if certificate.gradient_relative > engine.ACCEPTED_GRADIENT:
-        flags.append(f"the optimiser stopped before the optimum (relative gradient {certificate.gradient_relative:.1e})")
+        flags.append(
+            f"the optimiser stopped before the optimum (relative gradient {certificate.gradient_relative:.1e})"
+        )
     if certificate.active_bounds:
         flags.append(f"{', '.join(certificate.active_bounds)} ran to a bound: this table does not determine it")
     if certificate.second_gap is not None and certificate.second_gap < 0.01:

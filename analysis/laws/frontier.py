@@ -1,7 +1,7 @@
 """The compute-optimal frontier as power laws of compute: what approaches 1 and 2 end with.
 
-N_opt = k_N·C^a and D_opt = k_D·C^b by least squares of logarithms, and L_opt = E + A·C^(−gamma) (without E where the budgets are
-too few) by the engine. Hoffmann et al. 2022 (arXiv:2203.15556), sections 3.1 and 3.2.
+N_opt = k_N·C^a and D_opt = k_D·C^b by least squares of logarithms, and L_opt = E + A·C^(−gamma) (without E where the
+budgets are too few) by the engine. Hoffmann et al. 2022 (arXiv:2203.15556), sections 3.1 and 3.2.
 """
 
 import dataclasses
@@ -26,8 +26,8 @@ _LINES = 4
 class Points:
     """Optima by budget: logarithms of C [B] and, for the table and every replicate, of N, D, L at the optimum.
 
-    The first row of `log_params`, `log_tokens`, `log_loss` [1 + R, B] is the table itself; NaN marks a budget that a replicate
-    could not use.
+    The first row of `log_params`, `log_tokens`, `log_loss` [1 + R, B] is the table itself; NaN marks a budget that a
+    replicate could not use.
     """
 
     log_flops: FloatArray
@@ -108,7 +108,13 @@ def _loss_frontier(form: PowerSum, points: Points) -> tuple[FloatArray, Any, flo
         start = np.tile(optimum.theta, (len(rows), 1))
         values = np.where(known, y_RxB, 0.0)[rows]
         found = engine.minimise(
-            form, x_BxV - centre, values, known[rows].astype(np.float64), start, form.bounds(y_RxB[0]), max_iterations=60
+            form,
+            x_BxV - centre,
+            values,
+            known[rows].astype(np.float64),
+            start,
+            form.bounds(y_RxB[0]),
+            max_iterations=60,
         )
         theta[rows] = found.theta
     return fitting.uncentred(form, theta, centre), optimum.certificate, optimum.objective

@@ -1,11 +1,12 @@
 """Chinchilla, approach 2: the minimum of an IsoFLOP parabola at every compute budget.
 
-At each budget a parabola in ln N (and one in ln D) is fitted to the loss; its vertex is the optimum, and power laws of compute go
-through the optima. Hoffmann et al. 2022 (arXiv:2203.15556), section 3.2. Budgets are those of the *actual* FLOPs, within
-10% of each other; D is never derived from C.
+At each budget a parabola in ln N (and one in ln D) is fitted to the loss; its vertex is the optimum, and power laws of
+compute go through the optima. Hoffmann et al. 2022 (arXiv:2203.15556), section 3.2. Budgets are those of the *actual*
+FLOPs, within 10% of each other; D is never derived from C.
 
-A parabola through a valley that is no parabola puts its vertex off the optimum, by a factor that hardly depends on the budget; the
-size of that bias under the fitted parametric law is reported, and a bias-corrected exponent beside the plain one.
+A parabola through a valley that is no parabola puts its vertex off the optimum, by a factor that hardly depends on the
+budget; the size of that bias under the fitted parametric law is reported, and a bias-corrected exponent beside the
+plain one.
 """
 
 import collections
@@ -138,7 +139,9 @@ def fit(
             by_n.append(in_n)
             by_d.append(in_d)
         else:
-            left_out["opens downward" if not in_n.upward[0] else "has no minimum inside its sizes"].append(part.log_flops)
+            left_out["opens downward" if not in_n.upward[0] else "has no minimum inside its sizes"].append(
+                part.log_flops
+            )
     for why, budgets in left_out.items():
         flags.append(f"left out, because the parabola {why}: {', '.join(f'{np.exp(c):.2e}' for c in budgets)} FLOPs")
     if len(kept) < 2:
@@ -157,7 +160,9 @@ def fit(
     extra, bias_flags, bias_B = _bias(kept, points, table, surface, level, draws)
     lost = 1 - np.isfinite(log_params[1:]).mean(axis=0) if len(draws) else np.zeros(len(kept))
     if lost.max() > 0.1:
-        flags.append(f"in up to {100 * lost.max():.0f}% of replicates a budget lost its minimum: the valleys are flat for this noise")
+        flags.append(
+            f"in up to {100 * lost.max():.0f}% of replicates a budget lost its minimum: the valleys are flat for this noise"
+        )
     used = np.unique(np.concatenate([np.flatnonzero(part.reading.any(axis=0)) for part in kept]))
     return frontier.result_of(
         points, name=NAME, equation=EQUATION, source=SOURCE, level=level,
@@ -191,11 +196,15 @@ def _bias(kept, points, table, surface, level, draws):  # noqa: ANN001, ANN202 -
     bias_B = np.array(bias)
     if not np.isfinite(bias_B).all():
         return {}, ("the bias of the parabolas could not be estimated",), bias_B
-    corrected = frontier.Points(points.log_flops, points.log_params - bias_B, points.log_tokens, points.log_loss, points.weights)
+    corrected = frontier.Points(
+        points.log_flops, points.log_params - bias_B, points.log_tokens, points.log_loss, points.weights
+    )
     slope = frontier.line(corrected.log_flops, corrected.log_params, corrected.weights)[1]
     method = draws.residuals_only().method if len(draws) else "no bootstrap"
     extra = {
-        "bias_of_N_opt": estimate(float(np.exp(bias_B.mean()) - 1), np.zeros(0), level, "under the fitted parametric law"),
+        "bias_of_N_opt": estimate(
+            float(np.exp(bias_B.mean()) - 1), np.zeros(0), level, "under the fitted parametric law"
+        ),
         "a_bias_corrected": estimate(slope[0], slope[1:], level, method),
     }
     flags = ()

@@ -1,8 +1,9 @@
 """Kaplan's laws: L(N), L(D), L(C) as pure powers, the same with an offset, and the joint L(N, D).
 
-Kaplan et al. 2020 (arXiv:2001.08361), eq. 1.1 to 1.5. Kaplan's N is non-embedding and each law holds in a regime: L(N) for runs that
-data does not limit, L(D) for models that size does not limit, L(C) along the efficient frontier. A sweep of single-epoch runs
-reaches these regimes only at its edges, so each law says which runs it took and how far from its regime they are.
+Kaplan et al. 2020 (arXiv:2001.08361), eq. 1.1 to 1.5. Kaplan's N is non-embedding and each law holds in a regime: L(N)
+for runs that data does not limit, L(D) for models that size does not limit, L(C) along the efficient frontier. A sweep
+of single-epoch runs reaches these regimes only at its edges, so each law says which runs it took and how far from its
+regime they are.
 """
 
 import dataclasses
@@ -25,7 +26,6 @@ _ND_EQUATION = "L(N, D) = [(N_c/N)^(alpha_N/alpha_D) + D_c/D]^alpha_D"
 
 _POINTS_FOR_POWER = 3
 _POINTS_FOR_OFFSET = 5
-_SAME_TOKENS = 0.1
 _LIMITED = 0.02
 
 
@@ -52,9 +52,9 @@ class Axis:
 
 
 AXES = (
-    Axis("N", fitting.LOG_PARAMS, "eq. 1.1", "the longest run of every size"),
-    Axis("D", fitting.LOG_TOKENS, "eq. 1.2", "the largest model at every token budget"),
-    Axis("C", fitting.LOG_FLOPS, "eq. 1.3, at the batch size used, not C_min", "runs that no cheaper run beats"),
+    Axis("N", fitting.LOG_PARAMS, "eq. 1.1", "the runs that no model as small beats"),
+    Axis("D", fitting.LOG_TOKENS, "eq. 1.2", "the runs that none on as few tokens beats"),
+    Axis("C", fitting.LOG_FLOPS, "eq. 1.3, at the batch size used, not C_min", "the runs that none as cheap beats"),
 )
 
 
@@ -75,16 +75,18 @@ def fit_all(
 
 
 def chosen_runs(table: RunsTable, axis: Axis) -> npt.NDArray[np.int64]:
-    """Positions of the runs that a law of one variable may be fitted to; see `Axis.regime`."""
-    size_K, log_tokens = table.codes("params"), table.log("tokens")
-    token_K = grouped(log_tokens, _SAME_TOKENS)
-    if axis.letter == "N":
-        return np.flatnonzero([log_tokens[k] >= log_tokens[size_K == size_K[k]].max() - _SAME_TOKENS for k in range(len(table))])
-    if axis.letter == "D":
-        return np.flatnonzero([size_K[k] == size_K[token_K == token_K[k]].max() for k in range(len(table))])
-    order = np.argsort(table.log("flops"), kind="stable")
-    loss = table.log("loss")[order]
-    return np.sort(order[loss <= np.minimum.accumulate(loss)])
+    """Positions of the runs that a law of one variable is fitted to: those that no run with as little of it beats, ascending.
+
+    On a full grid these are the longest run of every size, the largest model at every token budget, and the efficient
+    frontier; on any other design they are the nearest to it that was trained.
+    """
+    x_K = fitting.variables(table)[:, axis.column]
+    order = np.lexsort((table.log("loss"), x_K))
+    # Seeds of one point and sizes that are all but equal count as one: the best of them stays.
+    group, loss = grouped(x_K[order], 0.02), table.log("loss")[order]
+    best = np.array([loss[group == g].min() for g in range(group.max() + 1)])
+    cheaper = np.concatenate([[np.inf], np.minimum.accumulate(best)[:-1]])
+    return np.sort(order[(loss == best[group]) & (best < cheaper)[group]])
 
 
 def fit_axis(
@@ -99,13 +101,17 @@ def fit_axis(
     """L(X) = (X_c/X)^alpha, or E + (X_c/X)^alpha with an offset (then no longer Kaplan's own form)."""
     letter, name = axis.letter, axis.name + ("_offset" if offset else "")
     equation = f"L({letter}) = {'E + ' if offset else ''}({letter}_c/{letter})^alpha_{letter}"
-    source = f"Kaplan et al. 2020 (arXiv:2001.08361), {axis.citation}" + (", with an irreducible loss added" if offset else "")
+    source = f"Kaplan et al. 2020 (arXiv:2001.08361), {axis.citation}" + (
+        ", with an irreducible loss added" if offset else ""
+    )
     rows = chosen_runs(table, axis)
     x_KxV, y_K = fitting.variables(table)[rows], table.log("loss")[rows]
     points = len(np.unique(grouped(x_KxV[:, axis.column], 0.02)))
     needed = _POINTS_FOR_OFFSET if offset else _POINTS_FOR_POWER
     if points < needed:
-        return NotFitted(name, equation, source, f"{points} distinct {letter} in {axis.regime}, and {needed} are needed")
+        return NotFitted(
+            name, equation, source, f"{points} distinct {letter} among {axis.regime}, and {needed} are needed"
+        )
     terms = [Term("a", axis.column, "alpha"), *([Term("log E")] if offset else [])]
     form = PowerSum(tuple(terms))
     # These few runs are chosen from the design; to resample them would drop points of a line of few points.
@@ -118,7 +124,7 @@ def fit_axis(
     }
     if offset:
         natural["E"] = lambda theta: np.exp(theta[:, 1])
-    flags = (f"fitted to {len(rows)} runs: {axis.regime}", *_regime_flags(table, axis, rows, surface))
+    flags = (f"fitted to {len(rows)} of {len(table)} runs: {axis.regime}", *_regime_flags(table, axis, rows, surface))
     return fitting.result_of(
         fitted, form, name=name, equation=equation, source=source, natural=natural, derived={},
         run_ids=tuple(table.frame["run_id"].iloc[rows]), level=level, flags=flags, delta=delta,

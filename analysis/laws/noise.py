@@ -60,8 +60,8 @@ def replicate_noise(table: RunsTable) -> tuple[float | None, int]:
 def estimate(table: RunsTable, residual_K: FloatArray, num_parameters: int) -> Noise:
     """Splits the residuals of a fitted law by one-way analysis of variance over clusters, and holds them against replicates.
 
-    The fit spends about three of its degrees of freedom between sizes, and the rest within, so both mean squares are divided
-    by what is left; a floor keeps the estimate at the level of the replicates.
+    The fit spends about three of its degrees of freedom between sizes, and the rest within, so both mean squares are
+    divided by what is left; a floor keeps the estimate at the level of the replicates.
 
     Args:
       table: the runs.
@@ -96,7 +96,9 @@ def estimate(table: RunsTable, residual_K: FloatArray, num_parameters: int) -> N
             dof += replicate_dof
             words += "; the replicates raise the estimate"
     within_variance = max(0.0, total_variance - between_variance)
-    return Noise(replicate, replicate_dof, float(np.sqrt(between_variance)), float(np.sqrt(within_variance)), dof, words)
+    return Noise(
+        replicate, replicate_dof, float(np.sqrt(between_variance)), float(np.sqrt(within_variance)), dof, words
+    )
 
 
 def sizes_apart(log_params_K: FloatArray) -> int:

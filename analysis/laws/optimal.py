@@ -1,7 +1,8 @@
 """Compute-optimal N, D and loss for a budget, from the parametric law.
 
-With C = 6·N·D the optimum is closed (Hoffmann et al. 2022, eq. 4): N = G·(C/6)^(beta/(alpha+beta)), D = (C/6)/N. Under another FLOP
-convention the cost of a token is read from the runs as a function of N, and the optimum is searched along C = cost(N)·D.
+With C = 6·N·D the optimum is closed (Hoffmann et al. 2022, eq. 4): N = G·(C/6)^(beta/(alpha+beta)), D = (C/6)/N. Under
+another FLOP convention the cost of a token is read from the runs as a function of N, and the optimum is searched along
+C = cost(N)·D.
 """
 
 import dataclasses
@@ -138,7 +139,9 @@ def allocate(law: Result, table: RunsTable, budgets: tuple[float, ...]) -> list[
         at = optimum(theta, float(np.log(flops)), cost)
         values = [np.exp(item) for item in (at.log_params, at.log_tokens, at.log_loss)]
         found.append(
-            ComputeOptimal(flops, *(estimate(item[0], item[1:], law.level, method) for item in values), beyond=flops / largest)
+            ComputeOptimal(
+                flops, *(estimate(item[0], item[1:], law.level, method) for item in values), beyond=flops / largest
+            )
         )
     return found
 

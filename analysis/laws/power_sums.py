@@ -2,8 +2,8 @@
 
     L = ( sum_j exp(c_j) · X_j^(−gamma_j) )^kappa        so        ln L = kappa · logsumexp_j( c_j − gamma_j · x_j )
 
-with x_j the logarithm of N, D or C, or absent for a constant. Chinchilla's L(N, D) has three terms and kappa = 1; Kaplan's
-L(N, D) has two and a free kappa. Value, Jacobian and curvature are in closed form.
+with x_j the logarithm of N, D or C, or absent for a constant. Chinchilla's L(N, D) has three terms and kappa = 1;
+Kaplan's L(N, D) has two and a free kappa. Value, Jacobian and curvature are in closed form.
 """
 
 import dataclasses
@@ -137,8 +137,8 @@ class PowerSum:
     def starts(self, x_KxV: FloatArray, y_K: FloatArray, w_K: FloatArray) -> FloatArray:
         """Variable projection: on a grid of exponents, coefficients by linear least squares of relative errors.
 
-        Kept are the best :data:`_BEST_STARTS` points whose coefficients are all positive, and the best point of every coarse
-        block of the grid, so that a second basin is looked for and not merely absent from the list.
+        Kept are the best :data:`_BEST_STARTS` points whose coefficients are all positive, and the best point of every
+        coarse block of the grid, so that a second basin is looked for and not merely absent from the list.
         """
         grid_SxQ, block_S = self._grid()
         theta_SxP, valid_S = self._project(grid_SxQ, x_KxV, y_K, w_K)

@@ -1,10 +1,11 @@
 """The loss of a run that is still to be trained, or was held out: a prediction whose interval means what it says.
 
-Three uncertainties add up in ln L. *Parameters*: the bootstrap replicates of the law. *Noise*: one run on one trunk (and the sampling
-error of its evaluation). *Form*: the law may be wrong beyond the data. That last one is estimated twice and the larger is taken: by how
-far the nearest rival form goes elsewhere, weighted by its credibility (the variance of a two-model average with BIC
-weights, Kass and Raftery 1995), and by rollouts, in which the law is fitted to the cheapest runs and predicts the dearer ones;
-errors beyond what parameters and noise explain are taken to grow in proportion to the distance in ln C.
+Three uncertainties add up in ln L. *Parameters*: the bootstrap replicates of the law. *Noise*: one run on one trunk
+(and the sampling error of its evaluation). *Form*: the law may be wrong beyond the data. That last one is estimated
+twice and the larger is taken: by how far the nearest rival form goes elsewhere, weighted by its credibility (the
+variance of a two-model average with BIC weights, Kass and Raftery 1995), and by rollouts, in which the law is fitted to
+the cheapest runs and predicts the dearer ones; errors beyond what parameters and noise explain are taken to grow in
+proportion to the distance in ln C.
 """
 
 import dataclasses
@@ -69,7 +70,10 @@ class Forecast:
 
     def to_json(self) -> dict[str, Any]:
         """Every field as JSON values."""
-        return dataclasses.asdict(self) | {"flags": list(self.flags), "interval": [finite(bound) for bound in self.interval]}
+        return dataclasses.asdict(self) | {
+            "flags": list(self.flags),
+            "interval": [finite(bound) for bound in self.interval],
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +152,9 @@ def _rollouts(table: RunsTable, noise: Noise) -> tuple[FloatArray, FloatArray]:
         optimum = engine.solve(form, centred[early], y_K[early], np.ones(int(early.sum())))
         value, jacobian = form.value_and_jacobian(optimum.theta[None], centred)
         information = jacobian[0][:, early] @ jacobian[0][:, early].T
-        spread = np.einsum("pk,pq,qk->k", jacobian[0], np.linalg.pinv(information, rcond=1e-12, hermitian=True), jacobian[0])
+        spread = np.einsum(
+            "pk,pq,qk->k", jacobian[0], np.linalg.pinv(information, rcond=1e-12, hermitian=True), jacobian[0]
+        )
         late = ~early
         pairs.append(np.stack([log_flops[late] - log_flops[early].max(), (y_K - value[0])[late]], axis=1))
         variances.append(noise.total**2 * (1 + spread[late]))
@@ -184,7 +190,10 @@ def forecast(
     """
     centre = float(law.log_loss(params, tokens, flops)[0])
     replicates = law.log_loss_replicates(params, tokens, flops)[:, 0] if len(law.replicates) else np.full(400, centre)
-    reach = {name: value / float(table.frame[name].max()) for name, value in (("params", params), ("tokens", tokens), ("flops", flops))}
+    reach = {
+        name: value / float(table.frame[name].max())
+        for name, value in (("params", params), ("tokens", tokens), ("flops", flops))
+    }
     rival_sd = 0.0
     if doubt.rival is not None:
         apart = float(doubt.rival.log_loss(params, tokens, flops)[0]) - centre
@@ -220,7 +229,9 @@ def _flags(law: Result, reach: dict[str, float], rival_sd: float, rollout_sd: fl
     elif max(rival_sd, rollout_sd) < _NEGLIGIBLE:
         flags.append("neither the rival form nor the rollouts speak against the form, so the interval trusts it")
     elif rollout_sd > rival_sd:
-        flags.append("form uncertainty comes from rollouts (fits to the cheapest runs missed the dearer ones by more than noise)")
+        flags.append(
+            "form uncertainty comes from rollouts (fits to the cheapest runs missed the dearer ones by more than noise)"
+        )
     else:
         flags.append("form uncertainty comes from the rival form kaplan_nd")
     return tuple(flags)

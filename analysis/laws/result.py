@@ -136,7 +136,8 @@ class Result:
     def predict(self, params=np.nan, tokens=np.nan, flops=np.nan, level: float | None = None) -> Prediction:  # noqa: ANN001
         """The law's loss with the interval that its parameters' uncertainty implies.
 
-        For a run that is still to be trained see :mod:`analysis.laws.prediction`, which adds noise and doubt of the form.
+        For a run that is still to be trained see :mod:`analysis.laws.prediction`, which adds noise and doubt of the
+        form.
 
         Raises:
           ValueError: the law needs a variable that was not given.

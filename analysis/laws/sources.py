@@ -1,7 +1,8 @@
 """Reads what people have: a tree of record.json files, a CSV, a Parquet or a JSON-lines file, into one raw frame.
 
-A raw frame has one row a run and the columns of :data:`RAW_COLUMNS`, plus `params_<convention>` and `flops_<convention>`
-for every convention that the source knows, and `loss_<domain>` with `loss_error_<domain>` for every domain.
+A raw frame has one row a run and the columns of :data:`RAW_COLUMNS`, plus `params_<convention>` and
+`flops_<convention>` for every convention that the source knows, and `loss_<domain>` with `loss_error_<domain>` for
+every domain.
 """
 
 import json
@@ -14,7 +15,20 @@ from etils import epath
 
 from analysis.laws.errors import TableError
 
-RAW_COLUMNS = ("run_id", "name", "family", "kind", "status", "reason", "role", "cluster", "seed", "tokens", "epochs", "path")
+RAW_COLUMNS = (
+    "run_id",
+    "name",
+    "family",
+    "kind",
+    "status",
+    "reason",
+    "role",
+    "cluster",
+    "seed",
+    "tokens",
+    "epochs",
+    "path",
+)
 FILE_COLUMNS = ("params", "tokens", "loss")
 RECORD = "record.json"
 _NOT_RUNS = ("checkpoints", "attempts")
@@ -64,7 +78,9 @@ def _row_of_record(path: epath.Path) -> dict[str, Any]:
     try:
         return _flattened(record, path)
     except (KeyError, TypeError, AttributeError) as error:
-        raise TableError(f"{path} lacks or misuses the field {error}", "remove the file or write a complete record") from error
+        raise TableError(
+            f"{path} lacks or misuses the field {error}", "remove the file or write a complete record"
+        ) from error
 
 
 def _flattened(record: dict[str, Any], path: epath.Path) -> dict[str, Any]:
@@ -113,7 +129,9 @@ def _read_file(location: epath.Path) -> pd.DataFrame:
     }
     reader = readers.get(location.suffix.lower())
     if reader is None:
-        raise TableError(f"{location} is neither a directory nor one of {', '.join(readers)}", "convert the table to CSV")
+        raise TableError(
+            f"{location} is neither a directory nor one of {', '.join(readers)}", "convert the table to CSV"
+        )
     try:
         with location.open("rb") as stream:
             return reader(stream)
@@ -143,8 +161,16 @@ def from_frame(frame: pd.DataFrame, source: str = "the table") -> pd.DataFrame:
     row_names = pd.Series([f"row {row + 1}" for row in raw.index], index=raw.index)
     raw["run_id"] = raw["run_id"].astype(str) if "run_id" in raw.columns else row_names
     defaults = {
-        "name": raw["run_id"], "family": "", "kind": "pretrain", "status": "completed", "reason": "", "role": "",
-        "cluster": raw["run_id"], "seed": np.nan, "epochs": np.nan, "path": "",
+        "name": raw["run_id"],
+        "family": "",
+        "kind": "pretrain",
+        "status": "completed",
+        "reason": "",
+        "role": "",
+        "cluster": raw["run_id"],
+        "seed": np.nan,
+        "epochs": np.nan,
+        "path": "",
     }
     for column, default in defaults.items():
         if column not in raw.columns:

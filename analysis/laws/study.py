@@ -55,7 +55,8 @@ class UnderConvention:
     def to_json(self) -> dict[str, Any]:
         """Every field as JSON values."""
         return {
-            name: finite(value) if isinstance(value, float) else value for name, value in dataclasses.asdict(self).items()
+            name: finite(value) if isinstance(value, float) else value
+            for name, value in dataclasses.asdict(self).items()
         }
 
 
@@ -142,7 +143,14 @@ def fit_all(table: RunsTable, options: Options = Options()) -> Study:
     ]  # fmt: skip
     budgets = options.budgets or default_budgets(table)
     return Study(
-        table, options, laws, run_noise, doubt, optimal.allocate(surface, table, budgets), checks, _other_conventions(table, options)
+        table,
+        options,
+        laws,
+        run_noise,
+        doubt,
+        optimal.allocate(surface, table, budgets),
+        checks,
+        _other_conventions(table, options),
     )
 
 
@@ -161,7 +169,9 @@ def _other_conventions(table: RunsTable, options: Options) -> list[UnderConventi
         if f"params_{parameters}" not in table.raw.columns:
             continue
         law = None
-        for flops in dict.fromkeys([name for name in (PAIRED_FLOPS[parameters], table.conventions.flops) if name in names] + list(names)):
+        for flops in dict.fromkeys(
+            [name for name in (PAIRED_FLOPS[parameters], table.conventions.flops) if name in names] + list(names)
+        ):
             other = table.under(Conventions(parameters, flops, table.conventions.domain))
             # L(N, D) does not depend on how compute is counted; its optimum for a budget does.
             law = law or parametric.fit(other, level=options.level, delta=options.delta)

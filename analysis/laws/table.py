@@ -38,9 +38,11 @@ class Conventions:
     domain: str | None = None
 
     def __post_init__(self) -> None:
+        """Refuses an unknown parameter convention."""
         if self.parameters not in PARAMETER_CONVENTIONS:
             raise TableError(
-                f"the parameter convention {self.parameters!r} is unknown", f"choose one of {', '.join(PARAMETER_CONVENTIONS)}"
+                f"the parameter convention {self.parameters!r} is unknown",
+                f"choose one of {', '.join(PARAMETER_CONVENTIONS)}",
             )
 
 
@@ -67,6 +69,7 @@ class RunsTable:
     source: str = ""
 
     def __len__(self) -> int:
+        """Number of runs in the fit."""
         return len(self.frame)
 
     def log(self, column: str) -> FloatArray:
@@ -110,7 +113,9 @@ def build(
     """Makes the table of a raw frame (:func:`analysis.laws.sources.read`, `from_frame`); see :func:`load`."""
     unknown = sorted(set(held_out_ids) - set(raw["run_id"]))
     if unknown:
-        raise TableError(f"{source}: no run is called {', '.join(unknown)}", "give --held_out the run_id of a run in the table")
+        raise TableError(
+            f"{source}: no run is called {', '.join(unknown)}", "give --held_out the run_id of a run in the table"
+        )
     conventions = _resolved(raw, conventions, source)
     frame = _counted(raw, conventions)
     reasons = _reasons(raw, frame, conventions)
@@ -148,7 +153,9 @@ def _resolved(raw: pd.DataFrame, conventions: Conventions, source: str) -> Conve
             )
         domain = str(primary[0])
     if domain not in domains:
-        raise TableError(f"{source} has no loss on the domain {domain!r}", f"choose --domain of {', '.join(domains) or '(none)'}")
+        raise TableError(
+            f"{source} has no loss on the domain {domain!r}", f"choose --domain of {', '.join(domains) or '(none)'}"
+        )
     return Conventions(conventions.parameters, flops, domain)
 
 
@@ -184,7 +191,9 @@ def _reasons(raw: pd.DataFrame, frame: pd.DataFrame, conventions: Conventions) -
 
 def _refuse_too_little(used: pd.DataFrame, excluded: pd.DataFrame, source: str) -> None:
     left_out = excluded["reason"].str.split(":").str[0].value_counts()
-    because = f" ({', '.join(f'{count} excluded: {reason}' for reason, count in left_out.items())})" if len(excluded) else ""
+    because = (
+        f" ({', '.join(f'{count} excluded: {reason}' for reason, count in left_out.items())})" if len(excluded) else ""
+    )
     if len(used) < MINIMUM_RUNS:
         raise TableError(
             f"{source} has {len(used)} usable runs{because}; a law with five parameters needs at least {MINIMUM_RUNS}",

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 import matplotlib
 from matplotlib.figure import Figure
 
-from analysis.laws import envelope, isoflop, parametric
+from analysis.laws import envelope, isoflop
 from analysis.laws.result import Result
 from analysis.laws.study import Study
 from analysis.report import plots
 
-# Stands for the page's text colour: nearly black in files, `currentColor` in the report, so that dark pages stay legible.
+# Stands for the page's text colour: nearly black in files, `currentColor` in the report, so that dark pages stay
+# legible.
 INK = "#0b0c0d"
 _STYLE = {
     "svg.fonttype": "none",
@@ -48,7 +49,11 @@ class Drawn:
         # Points to pixels, a little enlarged: small figures stay small on a wide page.
         width = 1.45 * float(re.search(r'width="([\d.]+)pt"', svg).group(1))
         head, rest = svg.split(">", 1)
-        svg = re.sub(r'\s(xmlns(:\w+)?|version|width|height)="[^"]*"', "", head) + f' style="max-width:{width:.0f}px">' + rest
+        svg = (
+            re.sub(r'\s(xmlns(:\w+)?|version|width|height)="[^"]*"', "", head)
+            + f' style="max-width:{width:.0f}px">'
+            + rest
+        )
         # Ids must not collide with those of the other figures on the page.
         svg = re.sub(r'\bid="', f'id="{self.name}-', svg)
         svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{self.name}-", svg)
@@ -77,25 +82,39 @@ def _drawn(study: Study) -> Iterator[Drawn]:
     figure = Figure((7.2, 4.8))
     plots.loss_contours(law, table, figure.add_subplot())
     yield _encoded(
-        figure, "loss_contours", "L(N, D)", "Contours of the parametric law in nats per token, the runs, and the compute-efficient frontier."
+        figure,
+        "loss_contours",
+        "L(N, D)",
+        "Contours of the parametric law in nats per token, the runs, and the compute-efficient frontier.",
     )
     if isinstance(by_isoflop, Result):
         figure = Figure((8.6, 4.2))
         plots.isoflop_curves(by_isoflop, table, figure.add_subplot())
-        source = "read off each size's curve" if by_isoflop.details["interpolated"] else "of the runs trained at each budget"
-        yield _encoded(figure, "isoflop", "IsoFLOP parabolas", f"Losses {source}, the parabola of every budget and its minimum.")
+        source = (
+            "read off each size's curve" if by_isoflop.details["interpolated"] else "of the runs trained at each budget"
+        )
+        yield _encoded(
+            figure, "isoflop", "IsoFLOP parabolas", f"Losses {source}, the parabola of every budget and its minimum."
+        )
     approaches = [item for item in (by_envelope, by_isoflop, law) if isinstance(item, Result)]
     figure = Figure((6.4, 0.7 + 0.55 * len(approaches)))
     plots.exponents(approaches, figure.add_subplot())
     yield _encoded(
-        figure, "exponents", "How the approaches agree", f"The exponent of the compute-optimal size by each approach, with {percent} intervals."
+        figure,
+        "exponents",
+        "How the approaches agree",
+        f"The exponent of the compute-optimal size by each approach, with {percent} intervals.",
     )
     figure = Figure((8.6, 3.6))
     plots.residuals(law, table, figure.add_subplot())
-    yield _encoded(figure, "residuals", "Residuals", "Measured over fitted loss; a pattern here is a fault of the form, not noise.")
+    yield _encoded(
+        figure, "residuals", "Residuals", "Measured over fitted loss; a pattern here is a fault of the form, not noise."
+    )
     figure = Figure((8.6, 4.2))
     if plots.training_curves(table, figure.add_subplot()) is not None:
-        yield _encoded(figure, "training_curves", "Training curves", "Training loss over tokens of the runs in the fit.")
+        yield _encoded(
+            figure, "training_curves", "Training curves", "Training loss over tokens of the runs in the fit."
+        )
 
 
 def _encoded(figure: Figure, name: str, title: str, caption: str) -> Drawn:

@@ -12,24 +12,25 @@ from analysis.report.figures import Drawn
 from analysis.report.formatting import interval, number, percent
 
 _STYLE = """
-:root{color-scheme:light dark;--ink:#1c1d1f;--paper:#fff;--soft:#5d6168;--line:#d4d7dc;--card:#f6f7f8;--good:#00704f;--bad:#b14400}
-@media (prefers-color-scheme:dark){:root{--ink:#e6e7e9;--paper:#15171a;--soft:#a4a9b1;--line:#3a3e45;--card:#1e2125;--good:#3fc79a;--bad:#ff9a5c}}
-*{box-sizing:border-box}
-body{margin:0 auto;padding:1.5rem 1.2rem 4rem;max-width:62rem;color:var(--ink);background:var(--paper);
-font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
-h1{font-size:1.7rem;margin:.2rem 0}h2{font-size:1.25rem;margin:2.4rem 0 .5rem;border-bottom:1px solid var(--line)}
-h3{font-size:1.02rem;margin:0}p{margin:.5rem 0}.soft,figcaption,caption{color:var(--soft);font-size:.9rem}
-table{border-collapse:collapse;width:100%;font-size:.88rem;font-variant-numeric:tabular-nums}
-th,td{padding:.28rem .5rem;text-align:left;vertical-align:top;border-bottom:1px solid var(--line);overflow-wrap:break-word}
-th{font-weight:600}td.n,th.n{text-align:right;white-space:pre}caption{text-align:left;caption-side:bottom;padding-top:.4rem}
+:root{color-scheme:light
+dark;--ink:#1c1d1f;--paper:#fff;--soft:#5d6168;--line:#d4d7dc;--card:#f6f7f8;--good:#00704f;--bad:#b14400} @media
+(prefers-color-scheme:dark){:root{--ink:#e6e7e9;--paper:#15171a;--soft:#a4a9b1;--line:#3a3e45;--card:#1e2125;--
+good:#3fc79a;--bad:#ff9a5c}} *{box-sizing:border-box} body{margin:0 auto;padding:1.5rem 1.2rem 4rem;max-
+width:62rem;color:var(--ink);background:var(--paper); font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-
+serif} h1{font-size:1.7rem;margin:.2rem 0}h2{font-size:1.25rem;margin:2.4rem 0 .5rem;border-bottom:1px solid
+var(--line)} h3{font-size:1.02rem;margin:0}p{margin:.5rem 0}.soft,figcaption,caption{color:var(--soft);font-size:.9rem}
+table{border-collapse:collapse;width:100%;font-size:.88rem;font-variant-numeric:tabular-nums} th,td{padding:.28rem
+.5rem;text-align:left;vertical-align:top;border-bottom:1px solid var(--line);overflow-wrap:break-word} th{font-
+weight:600}td.n,th.n{text-align:right;white-space:pre}caption{text-align:left;caption-side:bottom;padding-top:.4rem}
 .scroll{overflow-x:auto}figure{margin:1.2rem 0}figure svg{width:100%;height:auto;display:block}
 article{background:var(--card);border:1px solid var(--line);border-radius:6px;padding:.8rem 1rem;margin:.9rem 0}
-code{font-size:.88em;overflow-wrap:anywhere}ul{margin:.4rem 0;padding-left:1.2rem}li.flag::marker{content:"! ";color:var(--bad);font-weight:700}
-.verdict{border-left:5px solid var(--line);padding:.5rem .9rem;background:var(--card);margin:.8rem 0}
-.inside{border-color:var(--good)}.outside{border-color:var(--bad)}strong.inside{color:var(--good)}strong.outside{color:var(--bad)}
-dl{display:grid;grid-template-columns:max-content 1fr;gap:.2rem .9rem;font-size:.9rem}dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
-summary{cursor:pointer}nav a{margin-right:.9rem}a{color:inherit}
-@media (max-width:40rem){dl{grid-template-columns:1fr}dt{margin-top:.3rem}th,td{padding:.25rem .3rem}}
+code{font-size:.88em;overflow-wrap:anywhere}ul{margin:.4rem 0;padding-left:1.2rem}li.flag::marker{content:"!
+";color:var(--bad);font-weight:700} .verdict{border-left:5px solid var(--line);padding:.5rem
+.9rem;background:var(--card);margin:.8rem 0} .inside{border-color:var(--good)}.outside{border-
+color:var(--bad)}strong.inside{color:var(--good)}strong.outside{color:var(--bad)} dl{display:grid;grid-template-
+columns:max-content 1fr;gap:.2rem .9rem;font-size:.9rem}dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
+summary{cursor:pointer}nav a{margin-right:.9rem}a{color:inherit} @media (max-width:40rem){dl{grid-template-
+columns:1fr}dt{margin-top:.3rem}th,td{padding:.25rem .3rem}}
 """
 _OTHER_CONVENTIONS_NOTE = (
     "The same runs counted otherwise. a is the exponent of N_opt for a budget of the named FLOPs, around the middle of the data. "
@@ -52,14 +53,22 @@ def render(study: Study, figures: Sequence[Drawn], provenance: Provenance, title
         ("held-out", "Held-out check", _checks(study)),
         ("frontier", "Loss against compute", _figures(drawn, "loss_against_compute", "exponents")),
         ("optimal", "Compute-optimal models", _compute_optimal(study)),
-        ("laws", "Laws", _law_summary(study) + _figures(drawn, "loss_contours", "isoflop") + "".join(_law(law) for law in study.laws.values())),
+        (
+            "laws",
+            "Laws",
+            _law_summary(study)
+            + _figures(drawn, "loss_contours", "isoflop")
+            + "".join(_law(law) for law in study.laws.values()),
+        ),
         ("residuals", "Residuals and noise", _figures(drawn, "residuals") + _noise(study)),
         ("conventions", "Under other conventions", _other_conventions(study)),
         ("runs", "Runs", _figures(drawn, "training_curves") + _runs(study)),
         ("provenance", "Provenance", _provenance(provenance)),
     ]
     navigation = "".join(f'<a href="#{anchor}">{escape(name)}</a>' for anchor, name, _ in sections)
-    body = "".join(f'<section id="{anchor}"><h2>{escape(name)}</h2>{content}</section>' for anchor, name, content in sections)
+    body = "".join(
+        f'<section id="{anchor}"><h2>{escape(name)}</h2>{content}</section>' for anchor, name, content in sections
+    )
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
@@ -74,7 +83,11 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]], numeric: Iterab
 
     def line(cells: Sequence[str], tag: str) -> str:
         kinds = (' class="n"' if index in numeric else "" for index in range(len(cells)))
-        return "<tr>" + "".join(f"<{tag}{kind}>{escape(cell)}</{tag}>" for cell, kind in zip(cells, kinds, strict=True)) + "</tr>"
+        return (
+            "<tr>"
+            + "".join(f"<{tag}{kind}>{escape(cell)}</{tag}>" for cell, kind in zip(cells, kinds, strict=True))
+            + "</tr>"
+        )
 
     note = f"<caption>{escape(caption)}</caption>" if caption else ""
     body = "".join(line(cells, "td") for cells in rows)
@@ -125,7 +138,9 @@ def _checks(study: Study) -> str:
             f"{number(made.params, 3)} parameters, {number(made.tokens, 3)} tokens, {number(made.flops, 3)} FLOPs: "
             f"{number(made.reach['flops'], 3)} times the largest compute in the fit. Standard deviation of the forecast by cause: {causes}."
         )
-        parts.append(f'<div class="verdict {kind}">{verdict}<p class="soft">{escape(detail)}</p>{_flags(made.flags)}</div>')
+        parts.append(
+            f'<div class="verdict {kind}">{verdict}<p class="soft">{escape(detail)}</p>{_flags(made.flags)}</div>'
+        )
     return "".join(parts)
 
 
@@ -159,7 +174,9 @@ def _law_summary(study: Study) -> str:
         )
         sure = law.certificate.identifiability if law.certificate else "–"
         rows.append([name, shown, sure, str(len(law.flags))])
-    return _table(["law", f"exponents and floor, {100 * study.options.level:.0f}% intervals", "identifiable", "flags"], rows, (1,))
+    return _table(
+        ["law", f"exponents and floor, {100 * study.options.level:.0f}% intervals", "identifiable", "flags"], rows, (1,)
+    )
 
 
 def _law(law: Result | NotFitted) -> str:
@@ -174,7 +191,9 @@ def _law(law: Result | NotFitted) -> str:
     certificate = ""
     if law.certificate is not None:
         certificate = f"<p>Certificate: {escape(law.objective_name)} = {number(law.objective, 6)}; {escape(law.certificate.in_words())}.</p>"
-    return f"<article>{head}{_table(['parameter', 'value', 'interval'], rows, (1, 2), words)}{certificate}{foot}</article>"
+    return (
+        f"<article>{head}{_table(['parameter', 'value', 'interval'], rows, (1, 2), words)}{certificate}{foot}</article>"
+    )
 
 
 def _noise(study: Study) -> str:
@@ -226,4 +245,8 @@ def _runs(study: Study) -> str:
 
 
 def _provenance(provenance: Provenance) -> str:
-    return "<dl>" + "".join(f"<dt>{escape(label)}</dt><dd>{escape(text)}</dd>" for label, text in provenance.entries) + "</dl>"
+    return (
+        "<dl>"
+        + "".join(f"<dt>{escape(label)}</dt><dd>{escape(text)}</dd>" for label, text in provenance.entries)
+        + "</dl>"
+    )

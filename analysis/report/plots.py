@@ -15,11 +15,14 @@ from analysis.laws.prediction import Check
 from analysis.laws.result import Result
 from analysis.laws.table import RunsTable
 
-# After Okabe and Ito's palette: told apart by colour-blind readers, and of middle lightness, so legible on light and dark pages.
+# After Okabe and Ito's palette: told apart by colour-blind readers, and of middle lightness, so legible on light and
+# dark pages.
 BLUE, ORANGE, VERMILION, PURPLE = "#2E8BC9", "#E69F00", "#D55E00", "#CC79A7"
 GREY = "#8a8a8a"
 # The middle of viridis: its ends vanish on dark or on light paper.
-SEQUENCE: Colormap = LinearSegmentedColormap.from_list("middle_viridis", colormaps["viridis"](np.linspace(0.25, 0.88, 64)))
+SEQUENCE: Colormap = LinearSegmentedColormap.from_list(
+    "middle_viridis", colormaps["viridis"](np.linspace(0.25, 0.88, 64))
+)
 _MARKERS = "osD^vPX*<>"
 _MAX_LEGEND = 12
 
@@ -29,14 +32,16 @@ def size_colours(count: int) -> npt.NDArray[np.float64]:
     return SEQUENCE(np.linspace(0, 1, max(count, 2)))[:count]
 
 
-def _by_size(table: RunsTable) -> list[tuple[npt.NDArray[np.int64], str, npt.NDArray[np.float64], str]]:
-    """Rows, label, colour and marker of every size."""
+def _by_size(table: RunsTable) -> list[tuple[npt.NDArray[np.int64], str | None, npt.NDArray[np.float64], str]]:
+    """Rows, label, colour and marker of every size; among many sizes only the ends and the middle are labelled."""
     size_K = table.codes("params")
     sizes = np.unique(size_K)
+    named = set(range(len(sizes))) if len(sizes) <= _MAX_LEGEND else {0, len(sizes) // 2, len(sizes) - 1}
     found = []
     for index, (size, colour) in enumerate(zip(sizes, size_colours(len(sizes)), strict=True)):
         rows = np.flatnonzero(size_K == size)
-        found.append((rows, short(table.frame["params"].iloc[rows].mean()), colour, _MARKERS[index % len(_MARKERS)]))
+        label = f"N = {short(table.frame['params'].iloc[rows].mean())}" if index in named else None
+        found.append((rows, label, colour, _MARKERS[index % len(_MARKERS)]))
     return found
 
 
@@ -51,7 +56,9 @@ def short(count: float) -> str:
 def _legend(ax: Axes, title: str | None = None) -> None:
     handles, labels = ax.get_legend_handles_labels()
     if 0 < len(labels) <= _MAX_LEGEND + 6:
-        ax.legend(handles, labels, title=title, fontsize="small", frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        ax.legend(
+            handles, labels, title=title, fontsize="small", frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0)
+        )
 
 
 def _grid(ax: Axes) -> None:
@@ -106,7 +113,13 @@ def loss_contours(law: Result, table: RunsTable, ax: Axes, held_out: bool = True
     )  # fmt: skip
     if len(table.held_out):
         ax.plot(
-            table.held_out["tokens"], table.held_out["params"], "*", color=ORANGE, markersize=12, linestyle="none", label="held out"
+            table.held_out["tokens"],
+            table.held_out["params"],
+            "*",
+            color=ORANGE,
+            markersize=12,
+            linestyle="none",
+            label="held out",
         )
     ax.set(xscale="log", yscale="log", xlim=(d[0], d[-1]), ylim=(n[0], n[-1]), xlabel="tokens")
     ax.set_ylabel(f"parameters ({table.conventions.parameters})")
@@ -115,13 +128,15 @@ def loss_contours(law: Result, table: RunsTable, ax: Axes, held_out: bool = True
     return ax
 
 
-def loss_against_compute(law: Result, table: RunsTable, ax: Axes, envelope: Result | None = None, checks: tuple[Check, ...] = ()) -> Axes:
+def loss_against_compute(
+    law: Result, table: RunsTable, ax: Axes, envelope: Result | None = None, checks: tuple[Check, ...] = ()
+) -> Axes:
     """Loss of every run over its compute, the fitted frontier with its band, approach 1's envelope, and held-out runs."""
     for rows, label, colour, marker in _by_size(table):
         part = table.frame.iloc[rows].sort_values("flops")
         mean = part.groupby("tokens", as_index=False)[["flops", "loss"]].mean()
         ax.plot(mean["flops"], mean["loss"], color=colour, linewidth=0.9, alpha=0.8)
-        ax.plot(part["flops"], part["loss"], marker, color=colour, markersize=4.5, label=f"N = {label}")
+        ax.plot(part["flops"], part["loss"], marker, color=colour, markersize=4.5, label=label)
     cost = optimal.cost_of(table)
     top = max([table.log("flops").max(), *[np.log(check.forecast.flops) for check in checks]])
     budgets = np.linspace(table.log("flops").min(), top + 1, 60)
@@ -131,13 +146,26 @@ def loss_against_compute(law: Result, table: RunsTable, ax: Axes, envelope: Resu
     if len(law.replicates) > 20:
         tail = 50 * (1 - law.level)
         ax.fill_between(
-            np.exp(budgets), *np.percentile(losses[:, 1:], [tail, 100 - tail], axis=1), color=VERMILION, alpha=0.18, linewidth=0
+            np.exp(budgets),
+            *np.percentile(losses[:, 1:], [tail, 100 - tail], axis=1),
+            color=VERMILION,
+            alpha=0.18,
+            linewidth=0,
         )
     if envelope is not None:
         points: frontier.Points = envelope.details["points"]
-        ax.plot(np.exp(points.log_flops), np.exp(points.log_loss[0]), color=BLUE, linewidth=2.2, alpha=0.75, label="envelope, approach 1")
+        ax.plot(
+            np.exp(points.log_flops),
+            np.exp(points.log_loss[0]),
+            color=BLUE,
+            linewidth=2.2,
+            alpha=0.75,
+            label="envelope, approach 1",
+        )
     _held_out(ax, checks)
-    ax.set(xscale="log", yscale="log", xlabel=f"training FLOPs ({table.conventions.flops})", ylabel="loss (nats per token)")
+    ax.set(
+        xscale="log", yscale="log", xlabel=f"training FLOPs ({table.conventions.flops})", ylabel="loss (nats per token)"
+    )
     if checks:
         _held_out_inset(ax, checks)
     _plain_log_ticks(ax)
@@ -166,7 +194,9 @@ def _held_out_inset(ax: Axes, checks: tuple[Check, ...]) -> None:
     bounds = [bound for check in checks for bound in (*check.forecast.interval, check.measured)]
     margin = 0.35 * (max(bounds) - min(bounds))
     flops = [check.forecast.flops for check in checks]
-    inset.set(xscale="log", xlim=(min(flops) / 1.6, max(flops) * 1.6), ylim=(min(bounds) - margin, max(bounds) + margin))
+    inset.set(
+        xscale="log", xlim=(min(flops) / 1.6, max(flops) * 1.6), ylim=(min(bounds) - margin, max(bounds) + margin)
+    )
     inset.set_title("held out, enlarged", fontsize=8)
     inset.tick_params(labelsize=7)
     inset.set_xticks([])
@@ -178,7 +208,7 @@ def residuals(law: Result, table: RunsTable, ax: Axes) -> Axes:
     """Measured over fitted loss, in percent, against compute."""
     residual = 100 * np.expm1(table.log("loss") - law.log_loss(table.frame["params"], table.frame["tokens"]))
     for rows, label, colour, marker in _by_size(table):
-        ax.plot(table.frame["flops"].iloc[rows], residual[rows], marker, color=colour, markersize=5, label=f"N = {label}")
+        ax.plot(table.frame["flops"].iloc[rows], residual[rows], marker, color=colour, markersize=5, label=label)
     ax.axhline(0, color=GREY, linewidth=1)
     ax.set(xscale="log", xlabel=f"training FLOPs ({table.conventions.flops})", ylabel="measured over fitted, %")
     _grid(ax)
@@ -208,7 +238,7 @@ def training_curves(table: RunsTable, ax: Axes) -> Axes | None:
             tokens, loss = _metrics(table.frame["path"].iloc[row])
             if len(tokens) < 2:
                 continue
-            ax.plot(tokens, loss, color=colour, linewidth=0.9, alpha=0.8, label=None if position else f"N = {label}")
+            ax.plot(tokens, loss, color=colour, linewidth=0.9, alpha=0.8, label=None if position else label)
             drawn = True
     if not drawn:
         return None

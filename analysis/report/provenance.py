@@ -38,7 +38,9 @@ def git_commit(directory: pathlib.Path) -> str:
     """The commit of a working tree, marked when files differ from it; `unknown` outside of git."""
     try:
         commit, changed = (
-            subprocess.run(["git", *words], cwd=directory, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+            subprocess.run(
+                ["git", *words], cwd=directory, capture_output=True, text=True, check=True, timeout=10
+            ).stdout.strip()
             for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
         )
     except (OSError, subprocess.SubprocessError):

@@ -15,8 +15,8 @@ def describe_table(table: RunsTable) -> Iterator[str]:
     """What the runs table holds, line by line."""
     frame = table.frame
     yield (
-        f"{len(frame)} runs of {len(set(table.codes('params').tolist()))} sizes in {frame['cluster'].nunique()} independent "
-        f"trunks; parameters ({table.conventions.parameters}) {number(frame['params'].min(), 3)} to "
+        f"{len(frame)} runs of {len(set(table.codes('params').tolist()))} sizes from {frame['cluster'].nunique()} independent "
+        f"trajectories; parameters ({table.conventions.parameters}) {number(frame['params'].min(), 3)} to "
         f"{number(frame['params'].max(), 3)}, tokens {number(frame['tokens'].min(), 3)} to {number(frame['tokens'].max(), 3)}, "
         f"FLOPs ({table.conventions.flops}) {number(frame['flops'].min(), 3)} to {number(frame['flops'].max(), 3)}, loss on "
         f"{table.conventions.domain} {number(frame['loss'].min())} to {number(frame['loss'].max())}"

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import seqio
 import tensorflow as tf
 import tensorflow_datasets as tfds
@@ -60,7 +61,11 @@ class SeqioVocabulary(seqio.Vocabulary):
         return self.vocabulary.decode(ids)
 
     def _encode_tf(self, s: tf.Tensor) -> tf.Tensor:
-        ids = tf.numpy_function(lambda text: self.vocabulary.encode(text.decode("utf-8")), [s], tf.int32, stateful=False)
+        # TensorFlow hands over bytes in a graph and an array of one object outside.
+        def encode(text: bytes | np.ndarray) -> np.ndarray:
+            return self.vocabulary.encode(np.asarray(text, dtype=object).item().decode("utf-8"))
+
+        ids = tf.numpy_function(encode, [s], tf.int32, stateful=False)
         ids.set_shape([None])
         return ids
 
@@ -101,7 +106,7 @@ def corpus_task(source: Source, vocabulary: Vocabulary, tfds_data_dir: str = "")
     if name not in seqio.TaskRegistry.names():
         seqio.TaskRegistry.add(
             name,
-            source=seqio.TfdsDataSource(tfds_name=_full_name(builder), tfds_data_dir=str(builder.data_dir_root), read_only=True),
+            source=seqio.TfdsDataSource(tfds_data_dir=str(builder.data_path), read_only=True),
             preprocessors=[
                 functools.partial(seqio.preprocessors.rekey, key_map={_FEATURE: source.text_feature}),
                 seqio.preprocessors.tokenize,
@@ -181,6 +186,3 @@ def _prepared_builder(source: Source, tfds_data_dir: str) -> tfds.core.DatasetBu
         )
     return builder
 
-
-def _full_name(builder: tfds.core.DatasetBuilder) -> str:
-    return builder.info.full_name.replace(f"/{builder.version}", f":{builder.version}")

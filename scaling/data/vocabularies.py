@@ -230,7 +230,7 @@ def train_vocabulary(config: VocabularyConfig, documents: Iterable[str], request
             vocab_size=config.size,
             hard_vocab_limit=False,
             byte_fallback=True,
-            character_coverage=1.0 if config.kind == "unigram" else 0.9995,
+            character_coverage=0.9995,
             normalization_rule_name="identity",
             add_dummy_prefix=False,
             remove_extra_whitespaces=False,
@@ -247,7 +247,7 @@ def train_vocabulary(config: VocabularyConfig, documents: Iterable[str], request
     except RuntimeError as error:  # SentencePiece's only exception; its last words name the cause.
         raise DataError(
             f"SentencePiece cannot train {config.size} {config.kind} pieces on {counted.bytes} bytes of text ({error})",
-            "lower VocabularyConfig.size or give more text",
+            "change VocabularyConfig.size as the message says, or give more text",
         ) from error
     training = {
         "request": dict(request),

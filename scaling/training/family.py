@@ -58,8 +58,11 @@ def with_branches(directory: RunDirectory) -> list[RunDirectory]:
 def _train_isolated(directory: RunDirectory, interruption: Interruption) -> Outcome:
     try:
         return train_run(directory, interruption)
-    except (InterruptedRunError, BusyError):
+    except InterruptedRunError:
         raise
+    except BusyError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return "failed"
     except BadInputError as error:
         print(f"error: {directory.path.name}: {error}", file=sys.stderr, flush=True)
         return "bad_input"

@@ -28,7 +28,9 @@ def epoch_frame(shared_data: pathlib.Path) -> pd.DataFrame:
     raw = pd.read_csv(shared_data / "epoch_chinchilla" / "svg_extracted_data.csv")
     kept = raw[raw["loss"] < np.sort(raw["loss"])[-5]]
     params, flops = kept["Model Size"].to_numpy(), kept["Training FLOP"].to_numpy()
-    return pd.DataFrame({"params": params, "tokens": flops / (6 * params), "loss": kept["loss"].to_numpy(), "flops": flops})
+    return pd.DataFrame(
+        {"params": params, "tokens": flops / (6 * params), "loss": kept["loss"].to_numpy(), "flops": flops}
+    )
 
 
 @pytest.fixture(scope="session")
@@ -36,8 +38,9 @@ def epoch(epoch_frame: pd.DataFrame) -> table.RunsTable:
     return table.build(sources.from_frame(epoch_frame))
 
 
-def noise_free_frame(law: synthetic.KnownLaw = synthetic.KnownLaw()) -> pd.DataFrame:
+def noise_free_frame() -> pd.DataFrame:
     """Eight sizes at six IsoFLOP budgets, exactly on the law."""
+    law = synthetic.KnownLaw()
     rows = []
     for flops in np.geomspace(1e17, 1e20, 6):
         ratio = (law.alpha * law.A / (law.beta * law.B)) ** (1 / (law.alpha + law.beta))
@@ -56,7 +59,9 @@ def exact() -> table.RunsTable:
 @pytest.fixture(scope="session")
 def ladder_directory(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """A trunk-and-branch ladder on disk, with a diverged run and a held-out one."""
-    diverged = synthetic.record("diverged-run", 64, 4, 1e6, None, status="diverged", reason="loss became NaN at step 40")
+    diverged = synthetic.record(
+        "diverged-run", 64, 4, 1e6, None, status="diverged", reason="loss became NaN at step 40"
+    )
     return synthetic.write(tmp_path_factory.mktemp("ladder"), [*synthetic.ladder(3), diverged])
 
 

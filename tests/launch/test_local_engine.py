@@ -128,7 +128,7 @@ def test_a_run_that_a_trainer_without_claim_holds_is_waited_for(lab, monkeypatch
     """Someone may train a directory of the sweep by hand."""
     (unit,) = units_of_seeds(lab, 1)
     waited = []
-    with unit.directories[0].lock() as _:
+    with unit.directories[0].lock():
         stop = engine(lab, monkeypatch)
         with pytest.raises(TimeoutError):
             stop.run([Task("g", (unit,), 1.0)], lambda snapshot: _give_up_after(waited, snapshot))

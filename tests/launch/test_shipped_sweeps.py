@@ -13,8 +13,6 @@ from scaling.accounting.parameters import count_parameters
 from scaling.data import store_writer
 from scaling.data.vocabularies import ByteVocabulary
 
-TRAIN_TOKENS = 4_500_000
-
 
 class StandInVocabulary(ByteVocabulary):
     """Bytes, with ids that no text uses up to the size of a trained vocabulary."""
@@ -39,19 +37,29 @@ def write_stand_in(path: pathlib.Path, vocabulary: ByteVocabulary, tokens: dict[
         writer.finish({"task": split, "corpora": []})
 
 
-@pytest.fixture
-def demo(tmp_path, monkeypatch) -> planning.Plan:
-    """The plan of cpu_demo.gin."""
-    vocabulary = StandInVocabulary(512)
-    splits = {"train": TRAIN_TOKENS, "validation": 100_000, "time_shift": 100_000}
-    write_stand_in(tmp_path / "stores/sotu_bpe512/sotu", vocabulary, splits)
-    for domain in ("wikipedia_leads", "botocore", "cpython_source"):
-        write_stand_in(tmp_path / "stores/sotu_bpe512" / domain, vocabulary, {"validation": 100_000})
-    (tmp_path / "configs").symlink_to(gin_files.PROJECT_ROOT / "configs")
-    monkeypatch.chdir(tmp_path)
-    gin_files.parse(Sweep, ["configs/sweeps/cpu_demo.gin"])
-    sweep = gin_files.build(Sweep).config
-    return planning.make_plan(sweep, sweep.root, Rates())
+STORES = {
+    "cpu_demo": ("sotu_bpe512/sotu", 512, 4_500_000),
+    "cpu_study": ("light_prose_mixture_bpe4096/light_prose_mixture", 4096, 6_500_000),
+}
+DOMAINS = ("wikipedia_leads", "botocore", "cpython_source")
+
+
+@pytest.fixture(scope="module", params=list(STORES))
+def plan(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> planning.Plan:
+    """The plan of a shipped sweep."""
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "configs").symlink_to(gin_files.PROJECT_ROOT / "configs")
+    name, vocab_size, train_tokens = STORES[request.param]
+    vocabulary = StandInVocabulary(vocab_size)
+    store = folder / "stores" / name
+    write_stand_in(store, vocabulary, {"train": train_tokens, "validation": 100_000, "time_shift": 100_000})
+    for domain in DOMAINS:
+        write_stand_in(store.with_name(domain), vocabulary, {"validation": 100_000})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        gin_files.parse(Sweep, [f"configs/sweeps/{request.param}.gin"])
+        sweep = gin_files.build(Sweep).config
+        return planning.make_plan(sweep, sweep.root, Rates())
 
 
 def cost(spec) -> float:
@@ -59,31 +67,31 @@ def cost(spec) -> float:
     return 6.0 * count_parameters(spec.config.model).total * spec.config.steps * spec.config.batch_tokens
 
 
-def test_the_demo_is_a_study_of_the_promised_size(demo):
-    fit = [spec for run in demo.runs for spec in run.unit.models if spec.tags["role"] == "fit"]
-    (held_out,) = [spec for run in demo.runs for spec in run.unit.models if spec.tags["role"] == "held_out"]
-    sizes = {run.parameters for run in demo.runs if run.point.tags["role"] == "fit"}
+def test_it_is_a_study_of_the_promised_size(plan):
+    fit = [spec for run in plan.runs for spec in run.unit.models if spec.tags["role"] == "fit"]
+    (held_out,) = [spec for run in plan.runs for spec in run.unit.models if spec.tags["role"] == "held_out"]
+    sizes = {run.parameters for run in plan.runs if run.point.tags["role"] == "fit"}
     assert len(fit) >= 20
     assert max(sizes) / min(sizes) >= 30
     assert max(map(cost, fit)) / min(map(cost, fit)) >= 30
     assert cost(held_out) == pytest.approx(4 * max(map(cost, fit)), rel=5e-3)
     assert held_out.config.model.width > max(spec.config.model.width for spec in fit)
-    assert all(run.epochs <= 1 for run in demo.runs) and demo.sweep.single_epoch
+    assert all(run.epochs <= 1 for run in plan.runs) and plan.sweep.single_epoch
 
 
-def test_the_demo_repeats_two_points_with_three_seeds(demo):
+def test_it_repeats_two_points_with_three_seeds(plan):
     seeds: dict[tuple[int, int], set[int]] = {}
-    for run in demo.runs:
+    for run in plan.runs:
         for spec in run.unit.models:
             point = (spec.config.model.width, spec.config.tokens)
             seeds.setdefault(point, set()).add(spec.config.seed)
     assert sorted(map(len, seeds.values()))[-2:] == [3, 3]
 
 
-def test_every_budget_of_the_demo_has_models_on_both_sides(demo):
+def test_every_budget_has_models_on_both_sides(plan):
     """An IsoFLOP curve needs at least three sizes."""
     budgets: dict[int, set[int]] = {}
-    for run in demo.runs:
+    for run in plan.runs:
         for spec in run.unit.models:
             if spec.tags["role"] == "fit":
                 budgets.setdefault(round(np.log(cost(spec)) / np.log(2.5)), set()).add(spec.config.model.width)

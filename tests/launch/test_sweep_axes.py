@@ -30,7 +30,14 @@ def test_grids_multiply_and_the_first_varies_slowest(lab):
     axes = "sweep_config.Part.axes = (@size/sweep_config.Grid(), @seed/sweep_config.Grid())\n"
     text = PART + axes + grid("size", "WIDTH", (16, 32)) + grid("seed", "RunConfig.seed", (0, 1, 2))
     points = lab.points(text)
-    assert [tuple(point.bindings.values()) for point in points] == [(16, 0), (16, 1), (16, 2), (32, 0), (32, 1), (32, 2)]
+    assert [tuple(point.bindings.values()) for point in points] == [
+        (16, 0),
+        (16, 1),
+        (16, 2),
+        (32, 0),
+        (32, 1),
+        (32, 2),
+    ]
     config = expand.build(points[4]).config
     assert (config.model.width, config.seed) == (32, 1)
 
@@ -102,9 +109,15 @@ def test_conventions_of_sweeps_are_those_of_the_accounting():
 def test_isoflop_sees_the_values_of_the_other_axes(lab):
     """FLOPs per token depend on the sequence length under conventions with attention."""
     text = ISOFLOP.replace("(@sweep_config.IsoFlop(),)", "(@sweep_config.IsoFlop(), @length/sweep_config.Grid())")
-    text += 'sweep_config.IsoFlop.convention = "6nd_head_attention"\n' + grid("length", "DataConfig.sequence_length", (32, 128))
+    text += 'sweep_config.IsoFlop.convention = "6nd_head_attention"\n' + grid(
+        "length", "DataConfig.sequence_length", (32, 128)
+    )
     short, long = (
-        [point.bindings["TOKENS"] for point in lab.points(text) if point.bindings["DataConfig.sequence_length"] == length]
+        [
+            point.bindings["TOKENS"]
+            for point in lab.points(text)
+            if point.bindings["DataConfig.sequence_length"] == length
+        ]
         for length in (32, 128)
     )
     assert all(a > b for a, b in zip(short, long, strict=True))
@@ -135,7 +148,9 @@ def test_isoflop_with_branches_is_one_trunk_a_size(lab):
 
 def test_limits_leave_points_out(lab):
     everything = lab.points(ISOFLOP)
-    limited = lab.points(ISOFLOP + "sweep_config.IsoFlop.min_tokens = 10_000\nsweep_config.IsoFlop.max_tokens = 100_000\n")
+    limited = lab.points(
+        ISOFLOP + "sweep_config.IsoFlop.min_tokens = 10_000\nsweep_config.IsoFlop.max_tokens = 100_000\n"
+    )
     kept = {tuple(point.bindings.values()) for point in everything if 10_000 <= point.bindings["TOKENS"] <= 100_000}
     assert {tuple(point.bindings.values()) for point in limited} == kept and 0 < len(kept) < len(everything)
 

@@ -37,7 +37,9 @@ def test_bindings_of_a_point_reach_its_own_config_only(lab):
 
 
 def test_a_point_that_occurs_twice_is_refused_with_both_names(lab):
-    with pytest.raises(ConfigError, match=r"part 1 \(WIDTH=32\) and part 2 \(seed=0 WIDTH=32\) are the same run") as caught:
+    with pytest.raises(
+        ConfigError, match=r"part 1 \(WIDTH=32\) and part 2 \(seed=0 WIDTH=32\) are the same run"
+    ) as caught:
         lab.plan(
             PARTS
             + part("a", "WIDTH", (16, 32))
@@ -49,7 +51,14 @@ def test_a_point_that_occurs_twice_is_refused_with_both_names(lab):
 
 def test_groups_share_what_is_compiled(lab):
     """Seed, learning rate, weight decay and horizon are inputs of a step; width, batch and clipping are not."""
-    bindings = ["RunConfig.seed", "ScheduleConfig.peak", "TOKENS", "WIDTH", "RunConfig.batch_size", "RunConfig.compute_dtype"]
+    bindings = [
+        "RunConfig.seed",
+        "ScheduleConfig.peak",
+        "TOKENS",
+        "WIDTH",
+        "RunConfig.batch_size",
+        "RunConfig.compute_dtype",
+    ]
     values = [1, 0.5, 3_200, 32, 8, "bfloat16"]
     base = tuple([0, 3e-4, 6_400, 16, 4, "float32"])
     rows = [base] + [base[:i] + (value,) + base[i + 1 :] for i, value in enumerate(values)]

@@ -7,6 +7,7 @@ import pytest
 
 from launch import progress, rates, states
 from launch.local import Snapshot
+from launch.plan import Task
 from launch.progress import SweepProgress, WorkMeter
 from scaling import run_directory
 
@@ -65,10 +66,13 @@ def test_the_line_shows_what_a_person_wants_to_know(lab):
     shown = SweepProgress(plan.runs, slots=2, stream=io.StringIO())
     plan.runs[0].unit.directories[0].write_record({"status": "diverged"})
     attempt_at(plan.runs[1].unit.directories[0], 25)
-    snapshot = Snapshot((plan.runs[1].unit,), waiting_for_others=False, stopping=False, failed=1)
-    line = shown.line(WorkMeter(plan.runs).read(), snapshot, elapsed=10.0)
+    task = Task("group", tuple(run.unit for run in plan.runs), 1.0)
+    snapshot = Snapshot((task,), waiting_for_others=False, stopping=False, failed=1)
+    line = shown.line(shown.meter.read(), snapshot, elapsed=10.0)
     tokens_per_second = 75 * plan.runs[0].config.batch_tokens / 10
-    assert line.startswith(f"1/3 models | 1 running (seed=1) | 1 diverged | 1 failed | {tokens_per_second:.0f} tokens/s | 10s elapsed")
+    assert line.startswith(
+        f"1/3 models | training seed=1 | 1 diverged | 1 failed | {tokens_per_second:.0f} tokens/s | 10s elapsed"
+    )
     assert line.endswith("left")
 
 
@@ -99,7 +103,8 @@ def record(params: int, seconds: float, kind: str = "cpu", created: str = "2026-
         "tokens": 1_000,
         "flops": {"6nd": 10.0},
         "own_flops": {"6nd": 2.0},
-        "wall_seconds": seconds,
+        "device_seconds": seconds,
+        "wall_seconds": 100 + seconds,
         "device": {"kind": kind, "count": 1},
         "created": created,
         **changes,

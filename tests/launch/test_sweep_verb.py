@@ -178,8 +178,12 @@ def test_status_shows_the_same_from_files_alone(lab, sweep):
 
 @pytest.mark.parametrize("module", ["launch.sweep", "launch.status"])
 def test_verbs_start_without_jax_and_tensorflow(module):
-    program = f"import sys, {module}; print(sorted({{'jax', 'jaxlib', 'tensorflow', 'flax', 'orbax'}} & set(sys.modules)))"
-    shown = subprocess.run([sys.executable, "-c", program], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)
+    program = (
+        f"import sys, {module}; print(sorted({{'jax', 'jaxlib', 'tensorflow', 'flax', 'orbax'}} & set(sys.modules)))"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", program], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True
+    )
     assert shown.stdout.strip() == "[]"
 
 

@@ -21,13 +21,16 @@ def test_isoflop_exponent_is_right_and_its_bias_is_said(exact):
     assert value(result, "b") == pytest.approx(0.42, abs=1e-6)
     assert value(result, "a_bias_corrected") == pytest.approx(0.58, abs=1e-6)
     u = np.linspace(-np.log(8), np.log(8), 8)
-    assert np.log1p(value(result, "bias_of_N_opt")) == pytest.approx(isoflop.symmetric_grid_bias(0.42, 0.58, u), rel=1e-6)
+    assert np.log1p(value(result, "bias_of_N_opt")) == pytest.approx(
+        isoflop.symmetric_grid_bias(0.42, 0.58, u), rel=1e-6
+    )
     assert any("known bias of approach 2" in flag for flag in result.flags)
     assert not any("no IsoFLOP budgets" in flag for flag in result.flags)
 
 
 @pytest.mark.parametrize(
-    ("alpha", "beta", "width", "percent"), [(0.34, 0.28, 8, 3.0), (0.34, 0.28, 16, 5.4), (0.465, 0.155, 8, 16), (0.465, 0.155, 16, 30)]
+    ("alpha", "beta", "width", "percent"),
+    [(0.34, 0.28, 8, 3.0), (0.34, 0.28, 16, 5.4), (0.465, 0.155, 8, 16), (0.465, 0.155, 16, 30)],
 )
 def test_parabola_bias_formula(alpha, beta, width, percent):
     """The bias that a parabola through ±width around the optimum has, for the exponents of two published cases."""
@@ -65,7 +68,9 @@ def dense_ladder() -> table.RunsTable:
     """Twelve sizes at nine token budgets each, without noise."""
     law = synthetic.KnownLaw()
     rows = [
-        {"params": n, "tokens": d, "loss": law.loss(n, d)} for n in np.geomspace(1e5, 1e8, 12) for d in np.geomspace(3e5, 3e9, 9)
+        {"params": n, "tokens": d, "loss": law.loss(n, d)}
+        for n in np.geomspace(1e5, 1e8, 12)
+        for d in np.geomspace(3e5, 3e9, 9)
     ]
     return table.build(sources.from_frame(pd.DataFrame(rows)))
 
@@ -120,7 +125,9 @@ def test_kaplan_joint_law_returns_its_parameters():
     """Exact data from Kaplan's L(N, D) with the published constants (alpha_N .076, alpha_D .103, N_c 6.4e13, D_c 1.8e13)."""
     n, d = (axis.ravel() for axis in np.meshgrid(np.geomspace(1e6, 1e9, 7), np.geomspace(1e8, 1e11, 6)))
     loss = ((6.4e13 / n) ** (0.076 / 0.103) + 1.8e13 / d) ** 0.103
-    result = kaplan.fit_nd(table.build(sources.from_frame(pd.DataFrame({"params": n, "tokens": d, "loss": loss}))), bootstrap.NO_DRAWS, 0.9)
+    result = kaplan.fit_nd(
+        table.build(sources.from_frame(pd.DataFrame({"params": n, "tokens": d, "loss": loss}))), bootstrap.NO_DRAWS, 0.9
+    )
     assert value(result, "alpha_N") == pytest.approx(0.076, rel=1e-7)
     assert value(result, "alpha_D") == pytest.approx(0.103, rel=1e-7)
     assert np.exp(value(result, "log_N_c")) == pytest.approx(6.4e13, rel=1e-5)

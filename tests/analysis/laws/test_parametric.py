@@ -49,7 +49,9 @@ def test_epoch_optimum_at_other_deltas(epoch, delta, objective, alpha):
 def test_epoch_bootstrap_standard_errors(epoch):
     """The published resampling, draw by draw: standard errors within 1% of the recomputed ones."""
     state = np.random.RandomState(42)  # the published script's generator
-    weights = np.stack([np.bincount(state.choice(240, 240, replace=True), minlength=240) for _ in range(4000)]).astype(float)
+    weights = np.stack([np.bincount(state.choice(240, 240, replace=True), minlength=240) for _ in range(4000)]).astype(
+        float
+    )
     draws = bootstrap.Draws(np.zeros((4000, 240)), weights)
     fit = fitting.fit_form(parametric.FORM, fitting.variables(epoch), epoch.log("loss"), draws)
     expected = {"A": 124.52, "B": 1293.28, "E": 0.0257, "alpha": 0.0154, "beta": 0.0206}
@@ -79,7 +81,9 @@ def test_a_single_slice_is_flagged_as_unidentifiable():
     params = np.geomspace(1e6, 1e9, 12)
     rng = np.random.default_rng(0)
     loss = (1.7 + 300 / params**0.3 + 900 / (20 * params) ** 0.32) * np.exp(0.003 * rng.standard_normal(12))
-    result = parametric.fit(table.build(sources.from_frame(pd.DataFrame({"params": params, "tokens": 20 * params, "loss": loss}))))
+    result = parametric.fit(
+        table.build(sources.from_frame(pd.DataFrame({"params": params, "tokens": 20 * params, "loss": loss})))
+    )
     assert result.certificate.identifiability != "good"
     assert any("identifiability" in flag or "bound" in flag for flag in result.flags)
 
@@ -89,7 +93,9 @@ def test_float32_is_refused(exact):
     y = exact.log("loss").astype(np.float32)
     start = np.zeros((1, 5))
     with pytest.raises(TypeError, match="float64"):
-        engine.minimise(parametric.FORM, x, y[None], np.ones((1, len(y))), start, parametric.FORM.bounds(exact.log("loss")))
+        engine.minimise(
+            parametric.FORM, x, y[None], np.ones((1, len(y))), start, parametric.FORM.bounds(exact.log("loss"))
+        )
 
 
 def test_prediction_needs_its_variables(exact):

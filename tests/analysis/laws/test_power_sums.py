@@ -7,7 +7,9 @@ from analysis.laws import kaplan, parametric
 from analysis.laws.frontier import WITH_FLOOR
 
 
-@pytest.mark.parametrize("form", [parametric.FORM, kaplan.ND_FORM, WITH_FLOOR], ids=["chinchilla", "kaplan", "frontier"])
+@pytest.mark.parametrize(
+    "form", [parametric.FORM, kaplan.ND_FORM, WITH_FLOOR], ids=["chinchilla", "kaplan", "frontier"]
+)
 def test_jacobian_and_curvature_match_finite_differences(form):
     rng = np.random.default_rng(0)
     x, g = rng.normal(size=(30, 3)), rng.normal(size=(4, 30))

@@ -24,7 +24,9 @@ def test_records_are_sorted_into_fit_held_out_and_excluded(ladder):
 def test_a_diverged_run_never_enters_even_with_a_finite_loss(tmp_path):
     """Its last good loss is a number; its status alone must keep it out of every law."""
     bad = synthetic.record("bad", 64, 4, 1e6, 2.9, kind="pretrain", status="diverged")
-    fitted = study.fit_all(table.load(str(synthetic.write(tmp_path, [*synthetic.ladder(1), bad]))), study.Options(bootstrap=0))
+    fitted = study.fit_all(
+        table.load(str(synthetic.write(tmp_path, [*synthetic.ladder(1), bad]))), study.Options(bootstrap=0)
+    )
     assert all("bad" not in law.run_ids for law in fitted.laws.values() if hasattr(law, "run_ids"))
     assert {"run_id": "bad", "reason": "diverged"} in fitted.to_json()["runs"]["excluded"]
 
@@ -45,7 +47,11 @@ def test_conventions_change_parameters_and_flops_together(ladder):
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
 def test_files_of_every_kind_give_the_same_table(tmp_path, suffix):
     frame, path = noise_free_frame(), tmp_path / f"runs.{suffix}"
-    write = {"csv": frame.to_csv, "jsonl": lambda p: frame.to_json(p, orient="records", lines=True, double_precision=15), "parquet": frame.to_parquet}
+    write = {
+        "csv": frame.to_csv,
+        "jsonl": lambda p: frame.to_json(p, orient="records", lines=True, double_precision=15),
+        "parquet": frame.to_parquet,
+    }
     write[suffix](path)
     np.testing.assert_allclose(table.load(str(path)).log("loss"), np.log(frame["loss"]), rtol=1e-12)
 
@@ -54,7 +60,10 @@ def test_files_of_every_kind_give_the_same_table(tmp_path, suffix):
     ("change", "message"),
     [
         (lambda frame: frame.drop(columns="tokens"), "lacks the column tokens"),
-        (lambda frame: frame.assign(loss=frame["loss"].where(frame.index != 4)), r"loss is not a positive finite number in row 5"),
+        (
+            lambda frame: frame.assign(loss=frame["loss"].where(frame.index != 4)),
+            r"loss is not a positive finite number in row 5",
+        ),
         (lambda frame: frame.assign(params=frame["params"].where(frame.index != 1, -1.0)), r"params .* row 2 \(-1"),
         (lambda frame: frame.assign(run_id=["x", "x", *map(str, range(len(frame) - 2))]), "'x' stands in rows 1, 2"),
         (lambda frame: frame.head(4), "4 usable runs"),
@@ -93,8 +102,13 @@ def test_two_domains_are_kept_apart(tmp_path):
     records = synthetic.ladder(0)
     for item in records:
         if item["losses"]:
-            item["losses"]["time_shift"] = {**item["losses"]["validation"], "nats_per_token": item["losses"]["validation"]["nats_per_token"] + 1}
-    shifted = table.load(str(synthetic.write(tmp_path, json.loads(json.dumps(records)))), table.Conventions(domain="time_shift"))
+            item["losses"]["time_shift"] = {
+                **item["losses"]["validation"],
+                "nats_per_token": item["losses"]["validation"]["nats_per_token"] + 1,
+            }
+    shifted = table.load(
+        str(synthetic.write(tmp_path, json.loads(json.dumps(records)))), table.Conventions(domain="time_shift")
+    )
     plain = shifted.under(table.Conventions())
     np.testing.assert_allclose(shifted.frame["loss"], plain.frame["loss"] + 1)
 

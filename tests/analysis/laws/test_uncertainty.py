@@ -72,12 +72,22 @@ def test_forecasts_widen_with_distance_and_say_how_far(small_study):
 def test_a_wrong_form_is_caught_by_rollouts():
     """Losses that stop falling faster than the form can: rollouts see it, and the forecast's interval grows by it."""
     runs = ladder_table(0, noise=0.001)
-    bent = runs.raw.assign(loss_validation=runs.raw["loss_validation"].clip(lower=0) + 0.02 * np.log(runs.raw["flops_6nd"] / 1e9).clip(lower=0) ** 1.5 / 5)
+    bent = runs.raw.assign(
+        loss_validation=runs.raw["loss_validation"].clip(lower=0)
+        + 0.02 * np.log(runs.raw["flops_6nd"] / 1e9).clip(lower=0) ** 1.5 / 5
+    )
     curved = table.build(bent)
     doubts = []
     for item in (runs, curved):
         law = parametric.fit(item)
-        doubts.append(prediction.doubt_of(item, law, kaplan.fit_nd(item, bootstrap.NO_DRAWS, 0.9), noise.estimate(item, law.details["residual"], 5)))
+        doubts.append(
+            prediction.doubt_of(
+                item,
+                law,
+                kaplan.fit_nd(item, bootstrap.NO_DRAWS, 0.9),
+                noise.estimate(item, law.details["residual"], 5),
+            )
+        )
     assert doubts[1].rollout_slope > 5 * max(doubts[0].rollout_slope, 1e-4)
 
 
@@ -91,11 +101,11 @@ def test_an_outside_measurement_is_called_outside(small_study):
 @pytest.mark.slow
 @pytest.mark.parametrize(("spread", "shared"), [(0.005, 0.5), (0.01, 0.9)])
 def test_intervals_cover_on_synthetic_ladders(spread, shared):
-    """60 ladders of the demo's shape: 90% intervals of parameters and held-out forecasts hold the truth 80 to 100% of the time.
+    """40 ladders of the demo's shape: 90% intervals of parameters and held-out forecasts hold the truth 77 to 100% of the time.
 
-    (54 expected; 48 is 2.6 binomial standard deviations below.)
+    (36 expected; 31 is 2.6 binomial standard deviations below.)
     """
-    ladders, inside = 60, dict.fromkeys([*TRUTH, "held_out"], 0)
+    ladders, inside = 40, dict.fromkeys([*TRUTH, "held_out"], 0)
     for seed in range(ladders):
         runs, rng = ladder_table(seed, noise=spread, between=shared), np.random.default_rng(seed)
         plain = parametric.fit(runs)
@@ -106,6 +116,8 @@ def test_intervals_cover_on_synthetic_ladders(spread, shared):
             inside[name] += low <= truth <= high
         doubt = prediction.doubt_of(runs, law, kaplan.fit_nd(runs, bootstrap.NO_DRAWS, 0.9), run_noise)
         held = runs.held_out.iloc[0]
-        made = prediction.forecast(law, runs, run_noise, doubt, params=held.params, tokens=held.tokens, flops=held.flops, rng=rng)
+        made = prediction.forecast(
+            law, runs, run_noise, doubt, params=held.params, tokens=held.tokens, flops=held.flops, rng=rng
+        )
         inside["held_out"] += prediction.check(held.loss, "held-out", made).inside
-    assert all(count >= 48 for count in inside.values()), inside
+    assert all(count >= 31 for count in inside.values()), inside

@@ -41,7 +41,7 @@ def test_the_hash_names_the_content_not_the_place(make_store):
 def test_a_truncated_file_is_refused_on_opening(make_store):
     path = make_store(TEXTS).path / "train-00000.tokens"
     path.write_bytes(path.read_bytes()[:-2])
-    with pytest.raises(DataError, match=r"train-00000\.tokens has 46 bytes instead of 48"):
+    with pytest.raises(DataError, match=r"train-00000\.tokens has 50 bytes instead of 52"):
         TokenStore.open(path.parent)
 
 

@@ -1,0 +1,124 @@
+"""The verb: what it prints, writes and refuses."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.analysis.conftest import PROJECT, noise_free_frame
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "analysis.fit_laws", *arguments],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_a_ladder_gives_laws_plots_and_report(ladder_directory, tmp_path):
+    done = run(
+        f"--runs={ladder_directory}", f"--output_dir={tmp_path / 'out'}", "--bootstrap=50", "--budgets=1e13,1e14"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "held out held-out: predicted" in done.stdout
+    laws = json.loads((tmp_path / "out" / "laws.json").read_text())
+    assert [item["flops"] for item in laws["compute_optimal"]] == [1e13, 1e14]
+    assert laws["held_out"][0]["run_id"] == "held-out"
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "analysis at commit" in page and f"--runs={ladder_directory}" in page
+
+
+def test_dry_run_shows_the_table_and_writes_nothing(ladder_directory, tmp_path):
+    done = run(f"--runs={ladder_directory}", f"--output_dir={tmp_path / 'out'}", "--dry_run")
+    assert done.returncode == 0, done.stderr
+    assert "39 runs of 7 sizes" in done.stdout and "excluded 1: diverged" in done.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_csv_with_a_named_held_out_run(tmp_path):
+    frame = noise_free_frame().sort_values("flops").reset_index(drop=True)
+    frame.to_csv(tmp_path / "runs.csv", index=False)
+    last = f"row {len(frame)}"
+    done = run(
+        f"--runs={tmp_path / 'runs.csv'}", f"--output_dir={tmp_path / 'out'}", "--bootstrap=0", f"--held_out={last}"
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"held out {last}: predicted" in done.stdout
+    assert (
+        json.loads((tmp_path / "out" / "laws.json").read_text())["laws"]["chinchilla_parametric"]["parameters"][
+            "alpha"
+        ]["interval"]
+        is None
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda frame: frame.drop(columns="loss"), "lacks the column loss"),
+        (lambda frame: frame.assign(loss=frame["loss"].where(frame.index != 6)), "row 7"),
+        (lambda frame: frame.assign(run_id="twice"), "'twice'"),
+        (lambda frame: frame.head(3), "3 usable runs"),
+    ],
+    ids=["missing column", "NaN", "duplicate ids", "too few"],
+)
+def test_bad_tables_exit_2_with_one_line(tmp_path, change, message):
+    change(noise_free_frame()).to_csv(tmp_path / "runs.csv", index=False)
+    done = run(f"--runs={tmp_path / 'runs.csv'}", f"--output_dir={tmp_path / 'out'}")
+    assert done.returncode == 2
+    assert message in done.stderr and "Remedy:" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1 and not done.stdout
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--runs=/nowhere/at/all",), "does not exist"),
+        ((), "--output_dir is missing"),
+        (("--budgets=1e13,many",), "many"),
+        (("--parameters=some",), "parameters"),
+        (("--flops=7nd",), "7nd"),
+        (("--domain=books",), "books"),
+    ],
+)
+def test_bad_flags_exit_2_with_one_line(ladder_directory, tmp_path, arguments, message):
+    defaults = (
+        {"--runs": str(ladder_directory), "--output_dir": str(tmp_path / "out")}
+        if arguments
+        else {"--runs": str(ladder_directory)}
+    )
+    defaults.update(dict(argument.split("=", 1) for argument in arguments))
+    done = run(*(f"{name}={value}" for name, value in defaults.items()))
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_an_output_that_is_a_file_exits_2(ladder_directory, tmp_path):
+    (tmp_path / "out").write_text("in the way")
+    done = run(f"--runs={ladder_directory}", f"--output_dir={tmp_path / 'out'}", "--bootstrap=0")
+    assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_it_starts_without_tensorflow_jax_and_matplotlib():
+    code = "import sys, analysis.fit_laws; sys.exit(any(name in sys.modules for name in ('tensorflow', 'jax', 'matplotlib')))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT, env=os.environ, check=False).returncode == 0
+
+
+def test_fifty_exact_runs_are_fitted_to_the_truth(tmp_path):
+    frame = noise_free_frame()
+    frame.to_json(tmp_path / "runs.jsonl", orient="records", lines=True, double_precision=15)
+    done = run(f"--runs={tmp_path / 'runs.jsonl'}", f"--output_dir={tmp_path / 'out'}", "--bootstrap=0")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "out" / "laws.json").read_text())["laws"]["chinchilla_parametric"]
+    np.testing.assert_allclose(
+        [found["parameters"][name]["value"] for name in ("alpha", "beta", "E")], [0.42, 0.58, 1.9], rtol=1e-9
+    )
