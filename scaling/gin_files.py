@@ -57,7 +57,7 @@ def load(root: type[ConfigT], gin_files: Sequence[str], bindings: Sequence[str] 
 def parse(root: type, gin_files: Sequence[str], bindings: Sequence[str] = ()) -> None:
     """Replaces gin's state by that of the files and bindings; see :func:`load` for arguments and errors."""
     gin.clear_config()
-    gin.external_configurable(root, module=root.__module__)
+    _register_parts(root)
     found = [_found(path) for path in gin_files]
     gin.add_config_file_search_path(str(pathlib.Path.cwd()))
     # Files include each other by paths from the project's root, wherever the verb was started.
@@ -74,6 +74,15 @@ def build(root: type[ConfigT]) -> Loaded[ConfigT]:
     with _gin_errors_as_config_errors(root.__name__):
         config = gin.get_configurable(root)()
     return Loaded(checked(config), gin.config_str(), gin.operative_config_str())
+
+
+def _register_parts(root: type) -> None:
+    """Makes a dataclass and those of its fields known, so that a binding may name one that no file mentions."""
+    gin.external_configurable(root, module=root.__module__)
+    for declared in typing.get_type_hints(root).values():
+        for part in (declared, *typing.get_args(declared)):
+            if dataclasses.is_dataclass(part):
+                _register_parts(part)
 
 
 def _found(path: str) -> str:

@@ -35,7 +35,8 @@ def main(argv: Sequence[str]) -> None:
         _print_plan(config)
         return
     for store in preparation.prepare(config, print):
-        print(f"{store.path}: splits {', '.join(store.split_names)}, vocabulary {store.vocab_size}, store_hash {store.store_hash}")
+        splits = ", ".join(store.split_names)
+        print(f"{store.path}: splits {splits}, vocabulary {store.vocab_size}, store_hash {store.store_hash}")
 
 
 def _config() -> PrepareConfig:
@@ -52,7 +53,11 @@ def _print_plan(config: PrepareConfig) -> None:
     for store in stores:
         print(store.line())
     seconds = preparation.estimated_seconds(stores)
-    print("takes as long as TFDS needs to read the text" if seconds is None else f"takes about {seconds:.0f} s on two cores")
+    print(
+        "takes as long as TFDS needs to read the text"
+        if seconds is None
+        else f"takes about {seconds:.0f} s on two cores"
+    )
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
   python -m scaling.train_vocabulary --gin_file=configs/data/vocabulary_sotu_unigram4096.gin
 
-`scaling.prepare_data` trains the vocabulary of its stores by itself; this verb is for one that several preparations share
-(`VocabularyConfig.path`).
+`scaling.prepare_data` trains the vocabulary of its stores by itself; this verb is for one that several preparations
+share (`VocabularyConfig.path`).
 """
 
 from collections.abc import Sequence

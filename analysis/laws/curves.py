@@ -16,6 +16,8 @@ FloatArray = npt.NDArray[np.float64]
 # Runs of one size whose compute differs by less are seeds of one point.
 _SAME_POINT = 0.01
 _NODES = 4
+# The norm of an interpolation's weights: the noise of its value over the noise of a point (1 at a point).
+_AMPLIFICATION = 1.05
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,15 +47,26 @@ class SizeCurve:
     def reading(self, log_flops: float) -> FloatArray:
         """Weights over runs that give ln L at a compute, float64[K].
 
-        A polynomial through the four nearest points (fewer where there are fewer) in ln C. Through two points only, the
-        convexity of the curve would lift the loss between points by more than the noise.
+        A polynomial through the four nearest points in ln C: through two points only, the convexity of the curve would lift the
+        loss between points by more than the noise. Where points lie so unevenly that the polynomial would amplify their noise,
+        fewer are used, down to a straight line.
         """
-        nearest = np.sort(np.argsort(np.abs(self.log_flops - log_flops), kind="stable")[:_NODES])
-        nodes = self.log_flops[nearest]
-        weights = np.array([
-            np.prod([(log_flops - other) / (node - other) for other in nodes if other != node]) for node in nodes
-        ])  # fmt: skip
-        return weights @ self.average[nearest]
+        order = np.argsort(np.abs(self.log_flops - log_flops), kind="stable")
+        for count in (_NODES, _NODES - 1):
+            nearest = np.sort(order[:count])
+            weights = _lagrange(self.log_flops[nearest], log_flops)
+            if self._surround(nearest, log_flops) and np.linalg.norm(weights) <= _AMPLIFICATION:
+                return weights @ self.average[nearest]
+        right = int(np.clip(np.searchsorted(self.log_flops, log_flops), 1, len(self.log_flops) - 1))
+        return _lagrange(self.log_flops[right - 1 : right + 1], log_flops) @ self.average[right - 1 : right + 1]
+
+    def _surround(self, nodes: npt.NDArray[np.int64], log_flops: float) -> bool:
+        return bool(self.log_flops[nodes[0]] - 1e-9 <= log_flops <= self.log_flops[nodes[-1]] + 1e-9)
+
+
+def _lagrange(nodes: FloatArray, at: float) -> FloatArray:
+    """Weights of the values at `nodes` in the value at `at` of the polynomial through them."""
+    return np.array([np.prod([(at - other) / (node - other) for other in nodes if other != node]) for node in nodes])
 
 
 def size_curves(table: RunsTable) -> list[SizeCurve]:

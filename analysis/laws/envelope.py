@@ -54,7 +54,7 @@ def fit(table: RunsTable, draws: bootstrap.Draws = bootstrap.NO_DRAWS, level: fl
         grid_Q[interior], best.log_params[:, interior], best.log_tokens[:, interior], best.log_loss[:, interior],
         np.ones(int(interior.sum())),
     )  # fmt: skip
-    flags = ["L(N, D) enters through curves read between finished token budgets (cubic in ln C)"]
+    flags = ["L(N, D) enters through curves read between finished token budgets (at most cubic in ln C)"]
     if sizes < _STEPS:
         flags.append(
             f"only {sizes} sizes inside the ladder are ever the best: the staircase that the law goes through has few steps"

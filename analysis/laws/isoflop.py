@@ -127,7 +127,7 @@ def fit(
     flags = []
     if interpolated:
         flags.append(
-            "the sweep has no IsoFLOP budgets: slices were read off each size's loss along its token budgets (cubic in ln C), "
+            "the sweep has no IsoFLOP budgets: slices were read off each size's loss along its token budgets (at most cubic in ln C), "
             "and are not independent"
         )
     kept, by_n, by_d, left_out = [], [], [], collections.defaultdict(list)

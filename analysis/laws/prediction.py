@@ -1,7 +1,7 @@
 """The loss of a run that is still to be trained, or was held out: a prediction whose interval means what it says.
 
 Three uncertainties add up in ln L. *Parameters*: the bootstrap replicates of the law. *Noise*: one run on one trunk
-(and the sampling error of its evaluation). *Form*: the law may be wrong beyond the data. That last one is estimated
+(not the sampling error of the held-out text, which all runs share). *Form*: the law may be wrong beyond the data. That last one is estimated
 twice and the larger is taken: by how far the nearest rival form goes elsewhere, weighted by its credibility (the
 variance of a two-model average with BIC weights, Kass and Raftery 1995), and by rollouts, in which the law is fitted to
 the cheapest runs and predicts the dearer ones; errors beyond what parameters and noise explain are taken to grow in
@@ -174,7 +174,6 @@ def forecast(
     flops: float,
     rng: np.random.Generator,
     level: float = 0.9,
-    evaluation_error: float = 0.0,
 ) -> Forecast:
     """Predicts the loss of one run.
 
@@ -186,7 +185,6 @@ def forecast(
       params, tokens, flops: of the run, by the table's conventions.
       rng: for the draws of noise and form error.
       level: nominal coverage.
-      evaluation_error: standard error of the run's measured loss, in nats per token.
     """
     centre = float(law.log_loss(params, tokens, flops)[0])
     replicates = law.log_loss_replicates(params, tokens, flops)[:, 0] if len(law.replicates) else np.full(400, centre)
@@ -200,7 +198,7 @@ def forecast(
         rival_sd = float(np.sqrt(doubt.rival_weight * (1 - doubt.rival_weight))) * abs(apart)
     rollout_sd = doubt.rollout_slope * max(0.0, float(np.log(reach["flops"])))
     form_sd = max(rival_sd, rollout_sd)
-    noise_sd = float(np.hypot(noise.total, evaluation_error / np.exp(centre)))
+    noise_sd = noise.total
     # Equal chances for every draw of a scale: few degrees of freedom make heavy tails.
     repeats = int(np.ceil(4000 / len(replicates)))
     base = np.tile(replicates, repeats)

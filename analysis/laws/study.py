@@ -136,7 +136,7 @@ def fit_all(table: RunsTable, options: Options = Options()) -> Study:
             row.loss, row.run_id,
             prediction.forecast(
                 surface, table, run_noise, doubt, params=row.params, tokens=row.tokens, flops=row.flops, rng=rng,
-                level=options.level, evaluation_error=float(np.nan_to_num(row.loss_standard_error)),
+                level=options.level,
             ),
         )
         for row in table.held_out.itertuples()

@@ -46,8 +46,8 @@ class EvaluationBatch(NamedTuple):
 def window_indices(step: int, batch_size: int, num_windows: int, seed: int) -> np.ndarray:
     """The windows of one step.
 
-    Position p = step * batch_size + i lies in epoch p // num_windows; inside an epoch every window occurs once, in an order drawn by
-    (seed, epoch).
+    Position p = step * batch_size + i lies in epoch p // num_windows; inside an epoch every window occurs once, in an
+    order drawn by (seed, epoch).
 
     Args:
       step: from 0.
@@ -86,8 +86,8 @@ def gather(split: Split, windows: np.ndarray, length: int, isolate_documents: bo
       split: an opened split.
       windows: int [B], each below `split.num_windows(length)`.
       length: T.
-      isolate_documents: separate documents by segment, position and mask: the target after an EOS (the first token of the next
-        document) does not count.
+      isolate_documents: separate documents by segment, position and mask: the target after an EOS (the first token of
+        the next document) does not count.
     """
     starts = np.asarray(windows, dtype=np.int64)[:, None] * length
     rows = split.tokens[starts + np.arange(length + 1)[None, :]].astype(np.int32)
@@ -150,7 +150,9 @@ def evaluation_batches(split: Split, plan: EvaluationPlan, isolate_documents: bo
         yield evaluation_batch(split, plan, number, isolate_documents)
 
 
-def evaluation_batch(split: Split, plan: EvaluationPlan, number: int, isolate_documents: bool = True) -> EvaluationBatch:
+def evaluation_batch(
+    split: Split, plan: EvaluationPlan, number: int, isolate_documents: bool = True
+) -> EvaluationBatch:
     """One batch of :func:`evaluation_batches`; a pure function of its number, so hosts can share the work."""
     windows = number * plan.batch_size + np.arange(plan.batch_size, dtype=np.int64)
     places = windows[:, None] * plan.length + np.arange(plan.length + 1, dtype=np.int64)[None, :]

@@ -1,7 +1,8 @@
 """TFDS datasets over the embedded corpora: `tfds.builder("sotu")` works once this module is imported.
 
-Records are TFRecord by default, because SeqIO reads through tf.data, for which TFDS cannot read ArrayRecord. Whoever wants random access without
-TensorFlow (`tfds.data_source`) prepares a second copy with `file_format="array_record"`; the two may not share a directory.
+Records are TFRecord by default, because SeqIO reads through tf.data, for which TFDS cannot read ArrayRecord. Whoever
+wants random access without TensorFlow (`tfds.data_source`) prepares a second copy with `file_format="array_record"`;
+the two may not share a directory.
 """
 
 import contextlib
@@ -26,7 +27,9 @@ class _CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     # Nothing is downloaded, so TFDS need not look for checksums (its search needs a package that it does not declare).
     url_infos: ClassVar[dict[str, Any]] = {}
     BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = [
-        tfds.core.BuilderConfig(name=f"reader_v{READER_VERSION}", description="Documents as scaling.data.corpora reads them.")
+        tfds.core.BuilderConfig(
+            name=f"reader_v{READER_VERSION}", description="Documents as scaling.data.corpora reads them."
+        )
     ]
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -42,7 +45,9 @@ class _CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             ),
         )
 
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
+    def _split_generators(
+        self, dl_manager: tfds.download.DownloadManager
+    ) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
         return {split: self._generate_examples(split) for split in self.CORPUS.splits}
 
     def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -95,7 +100,8 @@ class CpythonSource(_CorpusBuilder):
 
 
 def embedded_data_dir(tfds_data_dir: str = "") -> pathlib.Path:
-    """Where records of the embedded corpora are kept: the argument, else TFDS_DATA_DIR, else `.cache/tfds` of the project."""
+    """Where records of the embedded corpora are kept: the argument, else TFDS_DATA_DIR, else `.cache/tfds` of the
+    project."""
     return pathlib.Path(tfds_data_dir or os.environ.get("TFDS_DATA_DIR") or gin_files.PROJECT_ROOT / ".cache" / "tfds")
 
 

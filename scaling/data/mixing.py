@@ -5,14 +5,13 @@ from collections.abc import Iterator, Sequence
 from scaling.data.store_writer import Document
 
 
-
 def merged(streams: Sequence[Iterator[Document]], shares: Sequence[float]) -> Iterator[tuple[int, Document]]:
     """Interleaves documents so that bytes follow `shares`, until the source whose turn it is has run out.
 
-    The next document always comes from the source that is furthest behind its share (the first of equals), so shares hold to within one
-    document at every point, no source is read twice, and nothing has to be known about the sizes in advance. What the other
-    sources still hold is left unused: repeating the smaller ones instead would make several epochs of them, which a study of data size must not
-    do silently. One source alone is passed through.
+    The next document always comes from the source that is furthest behind its share (the first of equals), so shares
+    hold to within one document at every point, no source is read twice, and nothing has to be known about the sizes in
+    advance. What the other sources still hold is left unused: repeating the smaller ones instead would make several
+    epochs of them, which a study of data size must not do silently. One source alone is passed through.
 
     Args:
       streams: the sources.
@@ -31,7 +30,9 @@ def merged(streams: Sequence[Iterator[Document]], shares: Sequence[float]) -> It
         yield source, document
 
 
-def limited(documents: Iterator[tuple[int, Document]], max_tokens: int, max_documents: int) -> Iterator[tuple[int, Document]]:
+def limited(
+    documents: Iterator[tuple[int, Document]], max_tokens: int, max_documents: int
+) -> Iterator[tuple[int, Document]]:
     """Ends with the document that reaches a limit; 0 is no limit."""
     tokens = 0
     for number, (source, document) in enumerate(documents, start=1):

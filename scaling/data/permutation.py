@@ -13,8 +13,9 @@ _ROUNDS = 8
 class KeyedPermutation:
     """A bijection of `range(size)`, chosen by `key`.
 
-    A balanced Feistel network (Luby and Rackoff 1988) permutes the next power of four; values that fall outside `range(size)` are fed back
-    until they fall inside (cycle walking: Black and Rogaway 2002), at most four times on average. It needs no memory and no state.
+    A balanced Feistel network (Luby and Rackoff 1988) permutes the next power of four; values that fall outside
+    `range(size)` are fed back until they fall inside (cycle walking: Black and Rogaway 2002), at most four times on
+    average. It needs no memory and no state.
 
     Attributes:
       size: number of elements, at least 1.
@@ -25,6 +26,7 @@ class KeyedPermutation:
     key: int | str
 
     def __post_init__(self):
+        """See the base class."""
         if not 1 <= self.size <= 2**62:
             raise ValueError(f"size must be between 1 and 2**62, not {self.size}")
 

@@ -25,8 +25,8 @@ def prefetched_batches(
 ) -> Iterator[Batch]:
     """Yields this host's share of the batches of steps start_step .. num_steps - 1, in order.
 
-    Element k is `gather(split, host_share(window_indices(k, ...)))` whatever the threads do, so a resumed run reads exactly what an uninterrupted
-    one would have, and nothing of the iterator is saved.
+    Element k is `gather(split, host_share(window_indices(k, ...)))` whatever the threads do, so a resumed run reads
+    exactly what an uninterrupted one would have, and nothing of the iterator is saved.
 
     Args:
       split: an opened split.

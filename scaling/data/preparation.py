@@ -178,14 +178,21 @@ def _planned(config: PrepareConfig, store: StoreConfig, vocabulary: dict[str, An
 
 def _source_request(source: Source) -> dict[str, Any]:
     version = CORPORA[source.task].source_manifest()["version"] if source.embedded else ""
-    return {"task": source.task, "version": version, "share": round(source.share, 9), "text_feature": source.text_feature}
+    return {
+        "task": source.task,
+        "version": version,
+        "share": round(source.share, 9),
+        "text_feature": source.text_feature,
+    }
 
 
 def _same_vocabulary(directory: pathlib.Path, request: dict[str, Any]) -> Vocabulary:
     found = vocabularies.load_vocabulary(directory)
     same = found.kind == "byte" if request == {"kind": "byte"} else found.training.get("request") == request
     if not same:
-        raise OutputError(f"{directory} holds a vocabulary of another request", "delete it, or choose another output directory")
+        raise OutputError(
+            f"{directory} holds a vocabulary of another request", "delete it, or choose another output directory"
+        )
     return found
 
 
@@ -222,7 +229,9 @@ def _write(store: PlannedStore, vocabulary: Vocabulary, config: PrepareConfig, r
 
 
 def _splits(store: PlannedStore, tasks: Sequence[Any]) -> list[str]:
-    common = [split for split in tasks[0].builder.info.splits if all(split in task.builder.info.splits for task in tasks)]
+    common = [
+        split for split in tasks[0].builder.info.splits if all(split in task.builder.info.splits for task in tasks)
+    ]
     missing = [split for split in store.config.splits if split not in common]
     if missing or not common:
         raise DataError(
@@ -246,7 +255,8 @@ def _split_documents(store: PlannedStore, tasks: Sequence[Any], split: str) -> I
 
 @functools.cache
 def _tasks() -> types.ModuleType:
-    """Importing TensorFlow takes seconds, so it waits until a text is really read; its notices about itself are switched off."""
+    """Importing TensorFlow takes seconds, so it waits until a text is really read; its notices about itself are
+    switched off."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     return importlib.import_module("scaling.data.tasks")

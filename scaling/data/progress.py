@@ -50,6 +50,7 @@ class Progress:
         elapsed = time.monotonic() - self._start
         fraction = self.fraction()
         left = f", {100 * fraction:.0f}%, {elapsed * (1 - fraction) / fraction:.0f} s left" if fraction else ""
-        line = f"{self._name}: {self._documents:,} documents, {self._tokens:,} tokens, {self._tokens / elapsed:,.0f} tokens/s{left}"
+        done = f"{self._documents:,} documents, {self._tokens:,} tokens, {self._tokens / elapsed:,.0f} tokens/s"
+        line = f"{self._name}: {done}{left}"
         self._stream.write(f"\r\x1b[K{line}" if self._stream.isatty() else f"{line}\n")
         self._stream.flush()

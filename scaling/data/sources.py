@@ -35,7 +35,11 @@ class Source:
         """Provenance, for the manifest of a store."""
         if self.embedded:
             return CORPORA[self.task].source_manifest()
-        return {"name": self.task, "version": self.task.partition(":")[2].partition(":")[2], "licence": "as its TFDS page states"}
+        return {
+            "name": self.task,
+            "version": self.task.partition(":")[2].partition(":")[2],
+            "licence": "as its TFDS page states",
+        }
 
 
 def sources_of(corpora: Sequence[CorpusConfig]) -> list[Source]:

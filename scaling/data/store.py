@@ -197,7 +197,9 @@ class TokenStore:
         except (ValueError, EOFError) as error:
             raise DataError(f"{file} is truncated or altered ({error})", _REWRITE) from error
         if array.shape != (length,) or array.dtype != dtype:
-            raise DataError(f"{file} holds {array.dtype} {array.shape} instead of {np.dtype(dtype)} ({length},)", _REWRITE)
+            raise DataError(
+                f"{file} holds {array.dtype} {array.shape} instead of {np.dtype(dtype)} ({length},)", _REWRITE
+            )
 
     def _check_hashes(self) -> None:
         for name, expected in file_hashes(self.manifest).items():
@@ -235,12 +237,15 @@ def file_hashes(manifest: Mapping[str, Any]) -> dict[str, str]:
 def content_hash(manifest: Mapping[str, Any]) -> str:
     """The `store_hash` of a manifest: over every file's hash, the vocabulary and the sizes of the splits.
 
-    Paths, versions of packages and of code are left out: equal tokens have equal hashes wherever and whenever they were written.
+    Paths, versions of packages and of code are left out: equal tokens have equal hashes wherever and whenever they were
+    written.
     """
     content = {
         "schema_version": manifest["schema_version"],
         "token_dtype": manifest["token_dtype"],
-        "vocabulary": {key: manifest["vocabulary"][key] for key in ("kind", "size", "sha256", "eos_id", "pad_id", "unk_id")},
+        "vocabulary": {
+            key: manifest["vocabulary"][key] for key in ("kind", "size", "sha256", "eos_id", "pad_id", "unk_id")
+        },
         "splits": manifest["splits"],
         "files": file_hashes(manifest),
     }
@@ -267,7 +272,9 @@ def _read_manifest(path: pathlib.Path) -> dict[str, Any]:
             raise DataError(f"{file} has schema_version {version}, this program reads {SCHEMA_VERSION}", _REWRITE)
         intact = manifest["store_hash"] == content_hash(manifest)
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{file} is not a manifest of a token store ({type(error).__name__}: {error})", _REWRITE) from error
+        raise DataError(
+            f"{file} is not a manifest of a token store ({type(error).__name__}: {error})", _REWRITE
+        ) from error
     if not intact:
         raise DataError(f"{file} is altered: store_hash does not match its content", _REWRITE)
     return manifest

@@ -1,4 +1,5 @@
-"""Writes token stores: into a temporary directory that is renamed when everything is in it, or removed when anything fails."""
+"""Writes token stores: into a temporary directory that is renamed when everything is in it, or removed when anything
+fails."""
 
 import array
 import contextlib
@@ -18,7 +19,8 @@ from scaling.data.store import TokenStore
 from scaling.data.vocabularies import Vocabulary
 from scaling.errors import DataError, OutputError
 
-# Documents are shuffled inside blocks of this many tokens, so that memory stays bounded; smaller splits are shuffled whole.
+# Documents are shuffled inside blocks of this many tokens, so that memory stays bounded; smaller splits are shuffled
+# whole.
 BLOCK_TOKENS = 2**24
 
 
@@ -92,7 +94,9 @@ class StoreWriter:
         for document in documents:
             ends = np.flatnonzero(document.ids == self._vocabulary.eos_id)
             if len(ends) != 1 or ends[0] != len(document.ids) - 1:
-                raise DataError(f"a document of split {split!r} does not end in its only EOS", "use a vocabulary of plumbline")
+                raise DataError(
+                    f"a document of split {split!r} does not end in its only EOS", "use a vocabulary of plumbline"
+                )
             if int(self._token_bytes[document.ids].sum()) != len(document.text):
                 raise DataError(
                     f"the vocabulary does not keep a document of split {split!r} exactly (its tokens stand for "
@@ -168,9 +172,21 @@ def output_errors(path: pathlib.Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise OutputError(f"no room to write {path} ({error.strerror})", "free space or choose another disk") from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EISDIR):
-            raise OutputError(f"cannot write {path} ({error.strerror})", "choose a directory that can be written") from error
+            raise OutputError(
+                f"no room to write {path} ({error.strerror})", "free space or choose another disk"
+            ) from error
+        if error.errno in (
+            errno.EACCES,
+            errno.EPERM,
+            errno.EROFS,
+            errno.ENOTDIR,
+            errno.EEXIST,
+            errno.ENOTEMPTY,
+            errno.EISDIR,
+        ):
+            raise OutputError(
+                f"cannot write {path} ({error.strerror})", "choose a directory that can be written"
+            ) from error
         raise
 
 

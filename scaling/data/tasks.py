@@ -1,7 +1,7 @@
 """SeqIO tasks and mixtures over TFDS: embedded corpora, their mixtures, and any TFDS dataset by name.
 
-A task ends with tokens and an EOS per document. Packing is left to the token store: SeqIO's own packing cuts every document to the sequence length
-and drops the rest.
+A task ends with tokens and an EOS per document. Packing is left to the token store: SeqIO's own packing cuts every
+document to the sequence length and drops the rest.
 """
 
 import functools
@@ -30,8 +30,8 @@ _READ_BATCH = 256
 class SeqioVocabulary(seqio.Vocabulary):
     """One of our vocabularies as SeqIO wants it.
 
-    SeqIO's own SentencePiece class is not used because it turns a literal U+2581 into a space, so text would not survive; the ids are the same
-    otherwise.
+    SeqIO's own SentencePiece class is not used because it turns a literal U+2581 into a space, so text would not
+    survive; the ids are the same otherwise.
     """
 
     def __init__(self, vocabulary: Vocabulary):
@@ -40,14 +40,17 @@ class SeqioVocabulary(seqio.Vocabulary):
 
     @property
     def bos_id(self) -> None:
+        """See the base class."""
         return None
 
     @property
     def eos_id(self) -> int:
+        """See the base class."""
         return self.vocabulary.eos_id
 
     @property
     def unk_id(self) -> int:
+        """See the base class."""
         return self.vocabulary.unk_id
 
     @property
@@ -70,14 +73,18 @@ class SeqioVocabulary(seqio.Vocabulary):
         return ids
 
     def _decode_tf(self, ids: tf.Tensor) -> tf.Tensor:
-        text = tf.numpy_function(lambda row: self.vocabulary.decode(row).encode("utf-8"), [ids], tf.string, stateful=False)
+        text = tf.numpy_function(
+            lambda row: self.vocabulary.decode(row).encode("utf-8"), [ids], tf.string, stateful=False
+        )
         text.set_shape([])
         return text
 
     def __eq__(self, other: object) -> bool:
+        """See the base class."""
         return isinstance(other, SeqioVocabulary) and other.vocabulary.sha256 == self.vocabulary.sha256
 
     def __hash__(self) -> int:
+        """See the base class."""
         return hash(self.vocabulary.sha256)
 
 
@@ -119,7 +126,8 @@ def corpus_task(source: Source, vocabulary: Vocabulary, tfds_data_dir: str = "")
 
 
 def register_mixture(name: str, vocabulary: Vocabulary, tfds_data_dir: str = "") -> seqio.Mixture:
-    """Registers a mixture of `MIXTURES` with its tasks, for programs that read through SeqIO (the token store mixes by bytes instead).
+    """Registers a mixture of `MIXTURES` with its tasks, for programs that read through SeqIO (the token store mixes by
+    bytes instead).
 
     Raises:
       DataError: the name is unknown, or a package is missing.
@@ -148,14 +156,18 @@ def tokenised_documents(task: CorpusTask, split: str) -> Iterator[Document]:
 
 
 def raw_texts(source: Source, split: str, max_bytes: int, tfds_data_dir: str = "") -> Iterator[str]:
-    """The first texts of a split, at most `max_bytes` bytes: TFDS stores records in the order of a hash, so they are a fair sample.
+    """The first texts of a split, at most `max_bytes` bytes: TFDS stores records in the order of a hash, so they are a
+    fair sample.
 
     Raises:
       DataError: see :func:`corpus_task`; also when there is no such split.
     """
     builder = _prepared_builder(source, tfds_data_dir)
     if split not in builder.info.splits:
-        raise DataError(f"{source.task!r} has no split {split!r}", f"choose a corpus that has one; it has {list(builder.info.splits)}")
+        raise DataError(
+            f"{source.task!r} has no split {split!r}",
+            f"choose a corpus that has one; it has {list(builder.info.splits)}",
+        )
     left = max_bytes
     for example in builder.as_dataset(split=split, shuffle_files=False).as_numpy_iterator():
         text = example[source.text_feature]
@@ -173,11 +185,14 @@ def _prepared_builder(source: Source, tfds_data_dir: str) -> tfds.core.DatasetBu
         builder = tfds.builder(name, data_dir=tfds_data_dir or None)
     except (tfds.core.DatasetNotFoundError, ValueError, AssertionError) as error:
         reason = str(error).strip().split("\n")[0]
-        raise DataError(f"TFDS has no dataset {name!r} ({reason})", "check its spelling: tfds://NAME[/CONFIG][:VERSION]") from error
+        raise DataError(
+            f"TFDS has no dataset {name!r} ({reason})", "check its spelling: tfds://NAME[/CONFIG][:VERSION]"
+        ) from error
     if not builder.is_prepared():
         raise DataError(
             f"the TFDS dataset {name!r} is not in {builder.data_dir_root}",
-            f"prepare it once with: tfds build {name} --data_dir={builder.data_dir_root} (its download is yours to start)",
+            f"prepare it once with: tfds build {name} --data_dir={builder.data_dir_root} "
+            "(its download is yours to start)",
         )
     if source.text_feature not in builder.info.features:
         raise DataError(
@@ -185,4 +200,3 @@ def _prepared_builder(source: Source, tfds_data_dir: str) -> tfds.core.DatasetBu
             f"set CorpusConfig.text_feature to one of {sorted(builder.info.features)}",
         )
     return builder
-

@@ -1,6 +1,7 @@
 """Vocabularies that keep text exactly: decode(encode(text)) == text, and every id stands for a known number of bytes.
 
-Ids follow SeqIO: 0 pads, 1 ends a document, 2 is the unknown (which byte fallback never needs). TensorFlow is not used here.
+Ids follow SeqIO: 0 pads, 1 ends a document, 2 is the unknown (which byte fallback never needs). TensorFlow is not used
+here.
 """
 
 import abc
@@ -109,16 +110,20 @@ class ByteVocabulary(Vocabulary):
 
     @property
     def pieces(self) -> Sequence[bytes]:
+        """See the base class."""
         return self._pieces
 
     @property
     def sha256(self) -> str:
+        """See the base class."""
         return hashlib.sha256(b"byte/259").hexdigest()
 
     def encode(self, text: str) -> np.ndarray:
+        """See the base class."""
         return np.frombuffer(text.encode("utf-8"), np.uint8).astype(np.int32) + _SPECIALS
 
     def files(self) -> dict[str, bytes]:
+        """See the base class."""
         return self._description_file()
 
 
@@ -152,17 +157,21 @@ class SentencePieceVocabulary(Vocabulary):
 
     @property
     def size(self) -> int:
+        """See the base class."""
         return len(self._pieces)
 
     @property
     def pieces(self) -> Sequence[bytes]:
+        """See the base class."""
         return self._pieces
 
     @property
     def sha256(self) -> str:
+        """See the base class."""
         return hashlib.sha256(self._model).hexdigest()
 
     def encode(self, text: str) -> np.ndarray:
+        """See the base class."""
         ids: list[int] = []
         for number, part in enumerate(text.split(_SPACE_SYMBOL)):
             if number:
@@ -171,6 +180,7 @@ class SentencePieceVocabulary(Vocabulary):
         return np.array(ids, np.int32)
 
     def files(self) -> dict[str, bytes]:
+        """See the base class."""
         return {**self._description_file(), _MODEL_FILE: self._model}
 
     def _piece(self, token: int) -> bytes:
@@ -199,16 +209,20 @@ def load_vocabulary(directory: str | pathlib.Path) -> Vocabulary:
             raise DataError(f"{directory / _MODEL_FILE} is altered: its hash is not the recorded one", remedy)
         return SentencePieceVocabulary(description["kind"], model, description["training"])
     except FileNotFoundError as error:
-        raise DataError(f"there is no vocabulary at {directory} ({pathlib.Path(error.filename).name} is missing)", remedy) from error
+        raise DataError(
+            f"there is no vocabulary at {directory} ({pathlib.Path(error.filename).name} is missing)", remedy
+        ) from error
     except (ValueError, KeyError) as error:
-        raise DataError(f"{directory / _DESCRIPTION_FILE} is not the description of a vocabulary ({error})", remedy) from error
+        raise DataError(
+            f"{directory / _DESCRIPTION_FILE} is not the description of a vocabulary ({error})", remedy
+        ) from error
 
 
 def train_vocabulary(config: VocabularyConfig, documents: Iterable[str], request: Mapping[str, Any]) -> Vocabulary:
     """Trains a vocabulary; equal text in equal order gives equal bytes.
 
-    Lossless settings: no normalisation, no added or removed spaces, unseen characters fall back to bytes. Pieces never span lines.
-    A small text may give fewer pieces than asked for.
+    Lossless settings: no normalisation, no added or removed spaces, unseen characters fall back to bytes. Pieces never
+    span lines. A small text may give fewer pieces than asked for.
 
     Args:
       config: kind and size.

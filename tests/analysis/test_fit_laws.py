@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
 from tests.analysis.conftest import PROJECT, noise_free_frame
@@ -111,14 +110,3 @@ def test_an_output_that_is_a_file_exits_2(ladder_directory, tmp_path):
 def test_it_starts_without_tensorflow_jax_and_matplotlib():
     code = "import sys, analysis.fit_laws; sys.exit(any(name in sys.modules for name in ('tensorflow', 'jax', 'matplotlib')))"
     assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT, env=os.environ, check=False).returncode == 0
-
-
-def test_fifty_exact_runs_are_fitted_to_the_truth(tmp_path):
-    frame = noise_free_frame()
-    frame.to_json(tmp_path / "runs.jsonl", orient="records", lines=True, double_precision=15)
-    done = run(f"--runs={tmp_path / 'runs.jsonl'}", f"--output_dir={tmp_path / 'out'}", "--bootstrap=0")
-    assert done.returncode == 0, done.stderr
-    found = json.loads((tmp_path / "out" / "laws.json").read_text())["laws"]["chinchilla_parametric"]
-    np.testing.assert_allclose(
-        [found["parameters"][name]["value"] for name in ("alpha", "beta", "E")], [0.42, 0.58, 1.9], rtol=1e-9
-    )

@@ -66,7 +66,7 @@ def test_a_vocabulary_of_another_size(gin_file, tmp_path):
 def test_mesh_batch_and_root_that_do_not_fit(gin_file, tmp_path):
     (tmp_path / "file").write_text("")
     assert_one_line(verb(f"--gin_file={gin_file}", f"--root={tmp_path / 'file'}"), "cannot be made")
-    mesh = ["--gin.RunConfig.execution=@run_config.ExecutionConfig()", "--gin.run_config.ExecutionConfig.fsdp=3"]
+    mesh = ["--gin.RunConfig.execution=@ExecutionConfig()", "--gin.ExecutionConfig.fsdp=3"]
     assert_one_line(verb(f"--gin_file={gin_file}", f"--root={tmp_path / 'runs'}", *mesh), "1 device")
 
 
@@ -102,8 +102,8 @@ def test_a_checkpoint_of_another_shape(byte_store, tmp_path):
 
 @pytest.mark.slow
 def test_divergence_exits_70(gin_file, tmp_path):
-    words = ["--gin.ScheduleConfig.peak=1e20", "--gin.RunConfig.optimizer=@optim.OptimizerConfig()"]
-    result = verb(f"--gin_file={gin_file}", f"--root={tmp_path}", *words, "--gin.optim.OptimizerConfig.clip_norm=0.0")
+    words = ["--gin.ScheduleConfig.peak=1e20", "--gin.RunConfig.optimizer=@OptimizerConfig()"]
+    result = verb(f"--gin_file={gin_file}", f"--root={tmp_path}", *words, "--gin.OptimizerConfig.clip_norm=0.0")
     assert result.returncode == 70 and "diverged" in result.stderr
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.laws import bootstrap, envelope, isoflop, kaplan, optimal, parametric, sources, table
+from analysis.laws import bootstrap, curves, envelope, isoflop, kaplan, optimal, parametric, sources, table
 from analysis.laws.result import NotFitted, Result
 from tests.analysis import synthetic
 from tests.analysis.conftest import noise_free_frame
@@ -153,3 +153,15 @@ def test_kaplan_single_law_on_its_own_ground():
     result = kaplan.fit_axis(runs, kaplan.AXES[0], bootstrap.NO_DRAWS, 0.9, offset=True)
     assert value(result, "alpha_N") == pytest.approx(0.42, rel=1e-6)
     assert value(result, "E") == pytest.approx(1.9, rel=1e-6)
+
+
+def test_uneven_curves_do_not_amplify_noise():
+    """Two points that all but coincide would send a cubic anywhere between its other points: the reading stays bounded."""
+    law, rng = synthetic.KnownLaw(), np.random.default_rng(0)
+    tokens = np.array([1e8, 3e9, 3.2e9, 1e11])
+    rows = [{"params": n, "tokens": d, "loss": law.loss(n, d)} for n in (1e6, 1e7, 1e8) for d in tokens]
+    line = curves.size_curves(table.build(sources.from_frame(pd.DataFrame(rows))))[0]
+    for log_flops in rng.uniform(line.log_flops[0], line.log_flops[-1], 50):
+        weights = line.reading(log_flops)
+        assert weights.sum() == pytest.approx(1.0)
+        assert np.linalg.norm(weights) <= 1.06

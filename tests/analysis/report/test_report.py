@@ -128,8 +128,9 @@ def test_training_curves_read_the_attempts(ladder, tmp_path):
     assert len(ax.lines) == 1 and len(ax.lines[0].get_xdata()) == 8
 
 
-def test_inline_figures_use_the_pages_ink(small_study):
-    drawn = figures.draw_all(small_study)[0]
+def test_inline_figures_use_the_pages_ink(written):
+    svg = (written / "plots" / "residuals.svg").read_text()
+    drawn = figures.Drawn("residuals", "Residuals", "", b"", svg)
     assert "currentColor" in drawn.inline and figures.INK not in drawn.inline
     assert figures.INK in drawn.svg
 

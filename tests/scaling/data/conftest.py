@@ -25,7 +25,9 @@ def tokenised(texts: Sequence[str], vocabulary: Vocabulary) -> list[Document]:
 def make_store(tmp_path: pathlib.Path) -> StoreMaker:
     """Writes a store of the given texts by split and opens it."""
 
-    def make(splits: dict[str, Sequence[str]], vocabulary: Vocabulary | None = None, name: str = "store", seed: int = 0) -> TokenStore:
+    def make(
+        splits: dict[str, Sequence[str]], vocabulary: Vocabulary | None = None, name: str = "store", seed: int = 0
+    ) -> TokenStore:
         vocabulary = vocabulary or ByteVocabulary()
         with store_writer.writing(tmp_path / name, vocabulary, seed) as writer:
             for split, texts in splits.items():

@@ -19,7 +19,10 @@ def assert_batches_equal(first, second):
 
 
 def test_an_epoch_holds_every_window_once_and_the_next_differs():
-    epochs = [np.concatenate([batches.window_indices(step, 5, 35, seed=3) for step in range(7 * e, 7 * e + 7)]) for e in (0, 1)]
+    epochs = [
+        np.concatenate([batches.window_indices(step, 5, 35, seed=3) for step in range(7 * e, 7 * e + 7)])
+        for e in (0, 1)
+    ]
     for epoch in epochs:
         np.testing.assert_array_equal(np.sort(epoch), np.arange(35))
     assert not np.array_equal(epochs[0], epochs[1])

@@ -30,7 +30,8 @@ def test_bytes_follow_the_shares_all_along_and_nothing_repeats():
 
 
 def test_mixing_ends_where_the_first_source_runs_out():
-    """30 documents of 10 bytes are all of the first source; at equal shares the second gives as many and keeps the rest."""
+    """30 documents of 10 bytes are all of the first source; at equal shares the second gives as many and keeps the
+    rest."""
     mixed = list(mixing.merged([iter(documents("a", 30, 10)), iter(documents("b", 500, 10))], [1.0, 1.0]))
     assert [sum(source == i for source, _ in mixed) for i in (0, 1)] == [30, 30]
 

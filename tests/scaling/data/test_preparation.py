@@ -58,7 +58,9 @@ def config(tmp_path) -> PrepareConfig:
         output_dir=str(tmp_path / "out"),
         stores=(
             StoreConfig(name="sotu", corpora=(CorpusConfig("sotu"),)),
-            StoreConfig(name="wiki", corpora=(CorpusConfig("wikipedia_leads"),), splits=("validation",), max_held_out_tokens=100),
+            StoreConfig(
+                name="wiki", corpora=(CorpusConfig("wikipedia_leads"),), splits=("validation",), max_held_out_tokens=100
+            ),
         ),
         vocabulary=VocabularyConfig(kind="bpe", size=300),
     )
@@ -72,7 +74,10 @@ def test_stores_of_one_command_share_a_vocabulary_trained_on_train_only(tasks, c
     assert wiki.split("validation").num_tokens < 300
     vocabulary = load_vocabulary(sotu.vocabulary_path)
     train = sotu.split("train")
-    text = "".join(vocabulary.decode(train.tokens[a:b]) for a, b in zip(train.document_starts[:-1], train.document_starts[1:], strict=True))
+    text = "".join(
+        vocabulary.decode(train.tokens[a:b])
+        for a, b in zip(train.document_starts[:-1], train.document_starts[1:], strict=True)
+    )
     assert sorted(text) == sorted("".join(tasks.texts["sotu", "train"]))
     assert sotu.manifest["corpora"][0]["licence"].startswith("MIT")
 
@@ -103,7 +108,9 @@ def test_the_same_request_elsewhere_gives_the_same_store(tasks, config, tmp_path
 )
 def test_another_request_for_the_same_directory_is_refused(tasks, config, change, field):
     preparation.prepare(config, lambda line: None)
-    with pytest.raises(OutputError, match=rf"holds a store of another request: it differs in .*{field}.*Remedy: delete it"):
+    with pytest.raises(
+        OutputError, match=rf"holds a store of another request: it differs in .*{field}.*Remedy: delete it"
+    ):
         preparation.prepare(dataclasses.replace(config, **change), lambda line: None)
 
 
@@ -146,11 +153,16 @@ def test_a_split_that_a_source_lacks_is_refused(tasks, config):
 
 def test_a_mixture_uses_no_document_twice_and_only_common_splits(tasks, config):
     del tasks.texts["wikipedia_leads", "test"]
-    store = StoreConfig(name="mixed", corpora=(CorpusConfig("sotu", rate=0.75), CorpusConfig("wikipedia_leads", rate=0.25)))
+    store = StoreConfig(
+        name="mixed", corpora=(CorpusConfig("sotu", rate=0.75), CorpusConfig("wikipedia_leads", rate=0.25))
+    )
     (mixed,) = preparation.prepare(dataclasses.replace(config, stores=(store,)), lambda line: None)
     assert mixed.split_names == ("train", "validation")
     split, vocabulary = mixed.split("train"), load_vocabulary(mixed.vocabulary_path)
-    texts = [vocabulary.decode(split.tokens[a:b]) for a, b in zip(split.document_starts[:-1], split.document_starts[1:], strict=True)]
+    texts = [
+        vocabulary.decode(split.tokens[a:b])
+        for a, b in zip(split.document_starts[:-1], split.document_starts[1:], strict=True)
+    ]
     assert len(set(texts)) == len(texts)
     sotu = sum(len(text) for text in texts if text.startswith("sotu"))
     assert abs(sotu / sum(map(len, texts)) - 0.75) < 0.05
@@ -158,9 +170,14 @@ def test_a_mixture_uses_no_document_twice_and_only_common_splits(tasks, config):
 
 def test_a_vocabulary_that_exists_is_used_by_its_path(tasks, config, tmp_path):
     vocabulary = preparation.write_vocabulary(
-        TrainVocabularyConfig(str(tmp_path / "v"), VocabularyConfig(kind="unigram", size=300, corpora=(CorpusConfig("sotu"),))), print
+        TrainVocabularyConfig(
+            str(tmp_path / "v"), VocabularyConfig(kind="unigram", size=300, corpora=(CorpusConfig("sotu"),))
+        ),
+        print,
     )
-    stores = preparation.prepare(dataclasses.replace(config, vocabulary=VocabularyConfig(path=str(tmp_path / "v"))), lambda line: None)
+    stores = preparation.prepare(
+        dataclasses.replace(config, vocabulary=VocabularyConfig(path=str(tmp_path / "v"))), lambda line: None
+    )
     assert {store.vocabulary_sha256 for store in stores} == {vocabulary.sha256}
 
 

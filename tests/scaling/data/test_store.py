@@ -33,7 +33,11 @@ def test_a_store_holds_the_documents_it_was_given(make_store):
 
 
 def test_the_hash_names_the_content_not_the_place(make_store):
-    first, again, other = make_store(TEXTS), make_store(TEXTS, name="again"), make_store({**TEXTS, "train": ["one"]}, name="other")
+    first, again, other = (
+        make_store(TEXTS),
+        make_store(TEXTS, name="again"),
+        make_store({**TEXTS, "train": ["one"]}, name="other"),
+    )
     assert first.store_hash == again.store_hash != other.store_hash
     assert first.store_hash != make_store(TEXTS, name="seed", seed=1).store_hash
 
@@ -53,7 +57,9 @@ def test_a_lost_file_is_refused_on_opening(make_store, name):
         TokenStore.open(store.path)
 
 
-@pytest.mark.parametrize("name", ["train-00000.tokens", "token_bytes.npy", "train.documents.npy", "vocabulary/vocabulary.json"])
+@pytest.mark.parametrize(
+    "name", ["train-00000.tokens", "token_bytes.npy", "train.documents.npy", "vocabulary/vocabulary.json"]
+)
 def test_an_altered_byte_is_refused_by_its_hash(make_store, name):
     path = make_store(TEXTS).path
     content = bytearray((path / name).read_bytes())
@@ -91,24 +97,39 @@ def test_stores_of_different_vocabularies_are_told_apart(make_store, bpe):
 
 def test_a_lossy_document_is_refused_and_nothing_is_left(tmp_path):
     vocabulary = ByteVocabulary()
-    with pytest.raises(DataError, match="does not keep a document"), store_writer.writing(tmp_path / "s", vocabulary, 0) as writer:
+    with (
+        pytest.raises(DataError, match="does not keep a document"),
+        store_writer.writing(tmp_path / "s", vocabulary, 0) as writer,
+    ):
         writer.write_split("train", [Document(b"abc", np.array([100, 101, 1]))])
-    with pytest.raises(DataError, match="does not end in its only EOS"), store_writer.writing(tmp_path / "s", vocabulary, 0) as writer:
+    with (
+        pytest.raises(DataError, match="does not end in its only EOS"),
+        store_writer.writing(tmp_path / "s", vocabulary, 0) as writer,
+    ):
         writer.write_split("train", [Document(b"abc", vocabulary.encode("abc"))])
-    with pytest.raises(DataError, match="has no documents"), store_writer.writing(tmp_path / "s", vocabulary, 0) as writer:
+    with (
+        pytest.raises(DataError, match="has no documents"),
+        store_writer.writing(tmp_path / "s", vocabulary, 0) as writer,
+    ):
         writer.write_split("train", [])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_is_one_line_and_nothing_is_left(tmp_path):
-    with pytest.raises(OutputError, match="no room to write .*store"), store_writer.writing(tmp_path / "store", ByteVocabulary(), 0):
+    with (
+        pytest.raises(OutputError, match="no room to write .*store"),
+        store_writer.writing(tmp_path / "store", ByteVocabulary(), 0),
+    ):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_output_below_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="cannot write"), store_writer.writing(tmp_path / "file" / "store", ByteVocabulary(), 0):
+    with (
+        pytest.raises(OutputError, match="cannot write"),
+        store_writer.writing(tmp_path / "file" / "store", ByteVocabulary(), 0),
+    ):
         pass
 
 

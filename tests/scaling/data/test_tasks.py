@@ -136,11 +136,17 @@ def test_two_processes_write_the_same_store_and_the_verb_verifies_it(tmp_path, t
     """The second preparation runs from its own TFDS records, as on another machine."""
     store = StoreConfig(name="sotu", corpora=(CorpusConfig("sotu"),), splits=("validation", "test"))
     vocabulary = VocabularyConfig(kind="bpe", size=400, max_training_bytes=300_000)
-    (here,) = preparation.prepare(PrepareConfig(str(tmp_path / "here"), (store,), vocabulary, tfds_data_dir=tfds_dir), print)
+    (here,) = preparation.prepare(
+        PrepareConfig(str(tmp_path / "here"), (store,), vocabulary, tfds_data_dir=tfds_dir), print
+    )
     gin_file = tmp_path / "store.gin"
     gin_file.write_text(STORE_GIN)
     verb = [sys.executable, "-m", "scaling.prepare_data"]
-    arguments = [f"--gin_file={gin_file}", f"--output_dir={tmp_path / 'there'}", f"--gin.PrepareConfig.tfds_data_dir={tmp_path / 'tfds'}"]
+    arguments = [
+        f"--gin_file={gin_file}",
+        f"--output_dir={tmp_path / 'there'}",
+        f"--gin.PrepareConfig.tfds_data_dir={tmp_path / 'tfds'}",
+    ]
     subprocess.run([*verb, *arguments], check=True, cwd=gin_files.PROJECT_ROOT)
     there = TokenStore.open(tmp_path / "there" / "sotu")
     assert there.store_hash == here.store_hash
@@ -148,11 +154,15 @@ def test_two_processes_write_the_same_store_and_the_verb_verifies_it(tmp_path, t
 
 
 def _verify_and_spoil(verb: list[str], path: pathlib.Path) -> None:
-    intact = subprocess.run([*verb, f"--verify={path}"], capture_output=True, text=True, cwd=gin_files.PROJECT_ROOT, check=False)
+    intact = subprocess.run(
+        [*verb, f"--verify={path}"], capture_output=True, text=True, cwd=gin_files.PROJECT_ROOT, check=False
+    )
     assert intact.returncode == 0 and "intact" in intact.stdout
     tokens = path / "test-00000.tokens"
     tokens.write_bytes(tokens.read_bytes()[:-1] + b"\x01")
-    spoilt = subprocess.run([*verb, f"--verify={path}"], capture_output=True, text=True, cwd=gin_files.PROJECT_ROOT, check=False)
+    spoilt = subprocess.run(
+        [*verb, f"--verify={path}"], capture_output=True, text=True, cwd=gin_files.PROJECT_ROOT, check=False
+    )
     assert spoilt.returncode == 2 and "is altered" in spoilt.stderr and len(spoilt.stderr.splitlines()) == 1
 
 
