@@ -238,7 +238,10 @@ def freeze(
     sweep_id: str = "",
     tags: Mapping[str, str] | None = None,
 ) -> list[RunDirectory]:
-    """Creates the directories of a run, or of a trunk and its branches; those that exist stay as they are.
+    """Creates the directories of a run, or of a trunk and its branches.
+
+    Those that exist keep everything but what does not belong to a run's identity (mesh, checkpoint period, paths of stores), which is brought up to
+    date: the next attempt uses it.
 
     Args:
       root: the directory that holds runs.
@@ -287,6 +290,10 @@ def _branch_spec(config: RunConfig, budget: int, trunk_id: str, name: str, share
 def _freeze_one(root: str | os.PathLike[str], spec: Spec, loaded: gin_files.Loaded[RunConfig]) -> RunDirectory:
     directory = RunDirectory(epath.Path(root) / spec.run_id)
     if (directory.path / "spec.json").exists():
+        frozen = directory.spec
+        # Equal names compute equal things, but perhaps on another mesh, from a store that moved, or saved more often.
+        if frozen.config != spec.config:
+            write_json(directory.path / "spec.json", gin_files.to_dict(dataclasses.replace(frozen, config=spec.config)))
         return directory
     try:
         directory.path.mkdir(parents=True, exist_ok=True)

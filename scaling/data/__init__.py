@@ -1,0 +1,1 @@
+"""The data side: corpora, vocabularies, token stores and batches."""

@@ -28,7 +28,7 @@ Report = Callable[[str], None]
 
 # For estimates only; measured on two cores.
 _START_SECONDS = 15.0
-_SECONDS_PER_MEGABYTE = 0.5
+_SECONDS_PER_MEGABYTE = 0.8
 
 
 @dataclasses.dataclass(frozen=True)

@@ -153,16 +153,25 @@ def atomic_directory(path: pathlib.Path) -> Iterator[pathlib.Path]:
     if path.exists():
         raise OutputError(f"{path} exists already", "delete it or choose another directory")
     partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
+    _make_partial(path, partial)
     with output_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        remove_stale_partials(path)
-        partial.mkdir()
         try:
             yield partial
             os.rename(partial, path)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
+
+
+def _make_partial(path: pathlib.Path, partial: pathlib.Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_stale_partials(path)
+        partial.mkdir()
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {path} ({error.strerror})", "choose a directory that can be written"
+        ) from error
 
 
 @contextlib.contextmanager

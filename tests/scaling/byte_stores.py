@@ -10,9 +10,11 @@ from scaling.data.vocabularies import ByteVocabulary
 TRAIN_CHARACTERS = 400_000
 
 
-def write_byte_store(path: pathlib.Path, train_characters: int = TRAIN_CHARACTERS) -> str:
+def write_byte_store(
+    path: pathlib.Path, train_characters: int = TRAIN_CHARACTERS, vocabulary: ByteVocabulary | None = None
+) -> str:
     """Writes a store with splits train and validation and returns its path."""
-    vocabulary = ByteVocabulary()
+    vocabulary = vocabulary or ByteVocabulary()
     paragraphs = _paragraphs()
     with store_writer.writing(path, vocabulary, seed=0) as writer:
         writer.write_split("train", _documents(vocabulary, paragraphs, train_characters))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from scaling.models import ladder, loss
+from scaling.models.parameters import Ones, tree
 from scaling.models.transformer import Transformer, init_parameters
 
 FAMILIES = {"llama": ladder.llama, "kaplan_gpt": ladder.kaplan_gpt, "neox": ladder.neox}
@@ -29,21 +30,27 @@ def packed_rows(lengths, batch):
 
 
 @functools.lru_cache
-def jitted_init(model):
-    return jax.jit(functools.partial(init_parameters, model))
-
-
 def initial(config, seed=0):
-    return jitted_init(Transformer(config))(jax.random.key(seed))
+    """Initial parameters."""
+    return jax.jit(functools.partial(init_parameters, Transformer(config)))(jax.random.key(seed))
 
 
+@functools.lru_cache
 def perturbed(config, seed=0, scale=0.1):
-    """Initial parameters plus noise everywhere, so that no bias is 0, no scale is 1 and no score is nearly 0."""
-    leaves, structure = jax.tree.flatten(initial(config, seed))
-    keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
-    return jax.tree.unflatten(
-        structure, [leaf + scale * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
-    )
+    """Parameters of the right sizes and random everywhere, so that no bias is 0, no scale is 1 and no score is nearly 0."""
+    random = np.random.default_rng(seed)
+
+    def draw(spec):
+        std = getattr(spec.init, "std", 0.0) + scale
+        return jnp.asarray(isinstance(spec.init, Ones) + std * random.standard_normal(spec.shape), jnp.float32)
+
+    return tree(config, draw)
+
+
+@functools.lru_cache
+def logits_of(model):
+    """The jitted forward pass: (parameters, tokens, segments, positions) -> logits."""
+    return jax.jit(lambda parameters, *batch: model.apply({"params": parameters}, *batch))
 
 
 def mean_loss(model, parameters, tokens, segments, positions):
@@ -58,9 +65,14 @@ def loss_and_gradient(model, parameters, *batch):
 
 
 def largest_difference(a, b):
-    """Largest difference of two trees relative to the largest entry of each leaf."""
+    """Largest difference of two trees, relative to the largest entry of its leaf, or to 1% of the largest entry of all if that is more.
+
+    The floor is for leaves whose exact value is 0 (the gradient of a key bias: softmax ignores a constant added to all scores).
+    """
+    b_leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(b)]
+    floor = 0.01 * max(np.max(np.abs(leaf)) for leaf in b_leaves)
 
     def relative(x, y):
-        return float(np.max(np.abs(np.asarray(x) - np.asarray(y))) / (np.max(np.abs(np.asarray(y))) + 1e-12))
+        return float(np.max(np.abs(np.asarray(x) - y)) / max(np.max(np.abs(y)), floor))
 
-    return max(jax.tree.leaves(jax.tree.map(relative, a, b)))
+    return max(relative(x, y) for x, y in zip(jax.tree.leaves(a), b_leaves, strict=True))
