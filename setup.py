@@ -45,6 +45,7 @@ setuptools.setup(
     description="Experiments on scaling laws and alignment of language models, in JAX",
     python_requires=">=3.11",
     packages=setuptools.find_packages(include=["scaling*", "align*", "analysis*", "launch*"]),
+    package_data={"analysis.report": ["report.css"]},
     install_requires=CORE,
     extras_require=EXTRAS,
 )

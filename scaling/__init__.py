@@ -1,0 +1,1 @@
+"""Stage one: text, models, training, checkpoints, records and their accounting."""

@@ -198,7 +198,8 @@ def _refuse_unused_macros() -> None:
     used = set(re.findall(r"%(?:[\w./]*/)?([A-Za-z_][A-Za-z0-9_]*)", text))
     for name in sorted(defined - used):
         raise ConfigError(
-            f"the macro {name} is defined but nothing uses it", f"check its spelling; the macros in use are {sorted(used)}"
+            f"the macro {name} is defined but nothing uses it",
+            f"check its spelling; the macros in use are {sorted(used)}",
         )
 
 

@@ -7,7 +7,6 @@ Models name logical axes only. :func:`with_rules` traces a function with a mesh 
 """
 
 import contextvars
-import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar

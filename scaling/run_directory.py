@@ -191,9 +191,13 @@ class RunDirectory:
         try:
             return json.loads(path.read_text())
         except FileNotFoundError as error:
-            raise DataError(f"{path} does not exist", "name a run directory, as launch.sweep or scaling.train made it") from error
+            raise DataError(
+                f"{path} does not exist", "name a run directory, as launch.sweep or scaling.train made it"
+            ) from error
         except json.JSONDecodeError as error:
-            raise DataError(f"{path} is not JSON ({error})", "delete the run directory and start the run again") from error
+            raise DataError(
+                f"{path} is not JSON ({error})", "delete the run directory and start the run again"
+            ) from error
 
 
 def _try_flock(handle: IO[str], kind: int) -> bool:

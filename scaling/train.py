@@ -65,7 +65,9 @@ def _train(paths: Sequence[str]) -> None:
     if bad:
         raise BadInputError(f"{len(bad)} of {len(statuses)} runs were refused: {', '.join(bad)}", "see the lines above")
     if diverged:
-        raise DivergedError(f"{len(diverged)} of {len(statuses)} runs diverged, as their records say: {', '.join(diverged)}")
+        raise DivergedError(
+            f"{len(diverged)} of {len(statuses)} runs diverged, as their records say: {', '.join(diverged)}"
+        )
 
 
 if __name__ == "__main__":

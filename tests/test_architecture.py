@@ -56,7 +56,9 @@ def test_no_room_reaches_up(path):
     place = str(path.relative_to(PROJECT_ROOT))
     rule = max((key for key in ALLOWED if place.startswith(key + "/")), key=len)
     for name in imported(path):
-        assert any(name == prefix or name.startswith(prefix + ".") for prefix in ALLOWED[rule]), f"{place} imports {name}"
+        assert any(name == prefix or name.startswith(prefix + ".") for prefix in ALLOWED[rule]), (
+            f"{place} imports {name}"
+        )
 
 
 def test_things_have_names():

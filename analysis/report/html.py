@@ -1,6 +1,7 @@
 """One self-contained report.html: no script, no request, figures as inline SVG, legible on light and dark pages."""
 
 import dataclasses
+import pathlib
 from collections.abc import Iterable, Sequence
 from html import escape
 
@@ -11,27 +12,7 @@ from analysis.laws.study import Study
 from analysis.report.figures import Drawn
 from analysis.report.formatting import interval, number, percent
 
-_STYLE = """
-:root{color-scheme:light
-dark;--ink:#1c1d1f;--paper:#fff;--soft:#5d6168;--line:#d4d7dc;--card:#f6f7f8;--good:#00704f;--bad:#b14400} @media
-(prefers-color-scheme:dark){:root{--ink:#e6e7e9;--paper:#15171a;--soft:#a4a9b1;--line:#3a3e45;--card:#1e2125;--
-good:#3fc79a;--bad:#ff9a5c}} *{box-sizing:border-box} body{margin:0 auto;padding:1.5rem 1.2rem 4rem;max-
-width:62rem;color:var(--ink);background:var(--paper); font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-
-serif} h1{font-size:1.7rem;margin:.2rem 0}h2{font-size:1.25rem;margin:2.4rem 0 .5rem;border-bottom:1px solid
-var(--line)} h3{font-size:1.02rem;margin:0}p{margin:.5rem 0}.soft,figcaption,caption{color:var(--soft);font-size:.9rem}
-table{border-collapse:collapse;width:100%;font-size:.88rem;font-variant-numeric:tabular-nums} th,td{padding:.28rem
-.5rem;text-align:left;vertical-align:top;border-bottom:1px solid var(--line);overflow-wrap:break-word} th{font-
-weight:600}td.n,th.n{text-align:right;white-space:pre}caption{text-align:left;caption-side:bottom;padding-top:.4rem}
-.scroll{overflow-x:auto}figure{margin:1.2rem 0}figure svg{width:100%;height:auto;display:block}
-article{background:var(--card);border:1px solid var(--line);border-radius:6px;padding:.8rem 1rem;margin:.9rem 0}
-code{font-size:.88em;overflow-wrap:anywhere}ul{margin:.4rem 0;padding-left:1.2rem}li.flag::marker{content:"!
-";color:var(--bad);font-weight:700} .verdict{border-left:5px solid var(--line);padding:.5rem
-.9rem;background:var(--card);margin:.8rem 0} .inside{border-color:var(--good)}.outside{border-
-color:var(--bad)}strong.inside{color:var(--good)}strong.outside{color:var(--bad)} dl{display:grid;grid-template-
-columns:max-content 1fr;gap:.2rem .9rem;font-size:.9rem}dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
-summary{cursor:pointer}nav a{margin-right:.9rem}a{color:inherit} @media (max-width:40rem){dl{grid-template-
-columns:1fr}dt{margin-top:.3rem}th,td{padding:.25rem .3rem}}
-"""
+_STYLE = (pathlib.Path(__file__).parent / "report.css").read_text()
 _OTHER_CONVENTIONS_NOTE = (
     "The same runs counted otherwise. a is the exponent of N_opt for a budget of the named FLOPs, around the middle of the data. "
     "Embeddings weigh most in the smallest models, so the exponents of N move with the convention; the held-out column says which one "

@@ -1,0 +1,1 @@
+"""Parameters, FLOPs, peaks and memory, under every convention by name."""

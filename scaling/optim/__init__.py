@@ -1,0 +1,1 @@
+"""Optimisers, schedules and rules for hyper-parameters."""

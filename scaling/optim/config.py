@@ -26,7 +26,9 @@ class OptimizerConfig:
 
     def __post_init__(self):
         if self.clip_norm < 0 or self.weight_decay < 0:
-            raise ConfigError("OptimizerConfig.clip_norm and weight_decay must not be negative", "give 0 to switch one off")
+            raise ConfigError(
+                "OptimizerConfig.clip_norm and weight_decay must not be negative", "give 0 to switch one off"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,4 +57,6 @@ class ScheduleConfig:
             raise ConfigError(f"ScheduleConfig.peak is {self.peak!r}", "give a positive learning rate")
         for name in ("warmup_max_fraction", "decay_fraction", "final_fraction"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"ScheduleConfig.{name} is {getattr(self, name)!r}", "give a fraction between 0 and 1")
+                raise ConfigError(
+                    f"ScheduleConfig.{name} is {getattr(self, name)!r}", "give a fraction between 0 and 1"
+                )

@@ -16,8 +16,14 @@ def peak_learning_rate(width: int, base: float, reference_width: int = 64, expon
     return base * (width / reference_width) ** exponent
 
 
-def batch_sequences(tokens: int, sequence_length: int, base_tokens: int, reference_tokens: int, exponent: float = 0.5,
-                    multiple_of: int = 4) -> int:
+def batch_sequences(
+    tokens: int,
+    sequence_length: int,
+    base_tokens: int,
+    reference_tokens: int,
+    exponent: float = 0.5,
+    multiple_of: int = 4,
+) -> int:
     """Sequences per step such that a batch has about base_tokens (tokens / reference_tokens)^exponent tokens.
 
     The best batch grows with the horizon, about as its square root (Zhang et al. 2024, "How does critical batch size scale in pre-training?").

@@ -1,0 +1,1 @@
+"""The compiled step, the loop around it, evaluation, checkpoints and the record."""

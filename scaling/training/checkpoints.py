@@ -126,7 +126,9 @@ class _write_errors:
         return None
 
     def __exit__(self, kind, error, traceback) -> None:
-        unwritable = isinstance(error, OSError) or (isinstance(error, ValueError) and "RESOURCE_EXHAUSTED" in str(error))
+        unwritable = isinstance(error, OSError) or (
+            isinstance(error, ValueError) and "RESOURCE_EXHAUSTED" in str(error)
+        )
         if unwritable:
             raise OutputError(
                 f"checkpoints cannot be written to {self._directory}: {error}",

@@ -66,6 +66,8 @@ def _train_isolated(directory: RunDirectory, interruption: Interruption) -> Outc
     except BadInputError as error:
         print(f"error: {directory.path.name}: {error}", file=sys.stderr, flush=True)
         return "bad_input"
-    except Exception:  # A fault of one run must not cost the others of its group; it is printed and shows in the exit code.
+    except (
+        Exception
+    ):  # A fault of one run must not cost the others of its group; it is printed and shows in the exit code.
         print(f"error: {directory.path.name} failed:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
         return "failed"

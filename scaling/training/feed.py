@@ -20,7 +20,9 @@ class Feed(Protocol):
     def __call__(self, state: TrainState, step: int, rates: Rates) -> tuple[TrainState, StepMetrics]: ...
 
 
-def make_feed(train_step: TrainStep, data: DataConfig, split: Split, seed: int, first_step: int, last_step: int) -> Feed:
+def make_feed(
+    train_step: TrainStep, data: DataConfig, split: Split, seed: int, first_step: int, last_step: int
+) -> Feed:
     """The feed of a run.
 
     Args:

@@ -163,7 +163,9 @@ def _at_boundary(session: Session, state: TrainState, done: int) -> None:
     if _evaluates_here(session, done):
         primary = session.texts[:1]
         losses = _evaluate(session, state.parameters, primary)
-        session.curve.write_row({"step": done, "held_out": {name: loss.nats_per_token for name, loss in losses.items()}})
+        session.curve.write_row(
+            {"step": done, "held_out": {name: loss.nats_per_token for name, loss in losses.items()}}
+        )
 
 
 def _stop_if_asked(session: Session, done: int) -> None:
@@ -188,7 +190,12 @@ def _evaluate(session: Session, parameters: Any, texts: list[HeldOutText] | None
 
     return {
         text.domain.name: text.evaluate(
-            token_nats, parameters, config.evaluation, config.data.sequence_length, config.data.isolate_documents, stop_if_asked
+            token_nats,
+            parameters,
+            config.evaluation,
+            config.data.sequence_length,
+            config.data.isolate_documents,
+            stop_if_asked,
         )
         for text in (session.texts if texts is None else texts)
     }
@@ -257,7 +264,9 @@ def _show_progress(session: Session, done: int) -> None:
     )
 
 
-def _conclude(session: Session, status: Status, losses: dict[str, DomainLoss], reason: str, last_good_step: int) -> Status:
+def _conclude(
+    session: Session, status: Status, losses: dict[str, DomainLoss], reason: str, last_good_step: int
+) -> Status:
     session.attempt.finish(status, reason=reason, **_spent(session))
     record = outcome.record(session, status, losses, reason, last_good_step)
     session.directory.write_record(record)

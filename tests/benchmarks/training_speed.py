@@ -44,9 +44,21 @@ def model_config(shape: dict[str, int]) -> TransformerConfig:
     """A GPT: LayerNorm, GELU, learned positions, tied head."""
     width, heads = shape["width"], shape["heads"]
     return TransformerConfig(
-        family="benchmark", vocab_size=shape["vocab_size"], width=width, depth=shape["depth"], heads=heads, kv_heads=heads,
-        head_dim=width // heads, mlp_dim=4 * width, max_length=LENGTH, norm="layernorm", activation="gelu",
-        positions="learned", tied=True, biases=True, initialisation="gpt2",
+        family="benchmark",
+        vocab_size=shape["vocab_size"],
+        width=width,
+        depth=shape["depth"],
+        heads=heads,
+        kv_heads=heads,
+        head_dim=width // heads,
+        mlp_dim=4 * width,
+        max_length=LENGTH,
+        norm="layernorm",
+        activation="gelu",
+        positions="learned",
+        tied=True,
+        biases=True,
+        initialisation="gpt2",
     )
 
 
@@ -91,7 +103,11 @@ def main(argv: list[str]) -> None:
         for dtype, rates in ours.items():
             rate, top = statistics.median(rates), peak.peak_flops(dtype)
             mfu = flops.model_flops_utilisation(model, LENGTH, rate, top)
-            ratio = f" | {rate / statistics.median(anchor):.2f} x PyTorch ({statistics.median(anchor):,.0f})" if anchor else ""
+            ratio = (
+                f" | {rate / statistics.median(anchor):.2f} x PyTorch ({statistics.median(anchor):,.0f})"
+                if anchor
+                else ""
+            )
             print(
                 f"{name} {count_parameters(model).total / 1e6:.2f}M {dtype}: {rate:,.0f} tokens/s | MFU {mfu:.1%} of "
                 f"{top / 1e9:.0f} GFLOP/s ({flops.MFU_CONVENTION_TEXT}){ratio}"

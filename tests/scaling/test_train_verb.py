@@ -57,9 +57,7 @@ def test_neither_gin_nor_directory():
 
 
 def test_a_vocabulary_of_another_size(gin_file, tmp_path):
-    assert_one_line(
-        verb(f"--gin_file={gin_file}", f"--root={tmp_path}", "--gin.llama.vocab_size=300"), "has 259 ids"
-    )
+    assert_one_line(verb(f"--gin_file={gin_file}", f"--root={tmp_path}", "--gin.llama.vocab_size=300"), "has 259 ids")
 
 
 @pytest.mark.slow
