@@ -1,0 +1,63 @@
+"""Checkpoints: what stays, what is refused, and that saving never sees the next step's writes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from scaling.errors import CheckpointError
+from scaling.training.checkpoints import Checkpoints
+
+
+def state(value: float, size: int = 4) -> dict:
+    return {"step": jnp.int32(value), "parameters": {"kernel": jnp.full((size, 3), value, jnp.float32)}}
+
+
+def abstract(tree):
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), tree)
+
+
+def test_the_latest_and_the_branch_points_stay(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "checkpoints", keep=2, keep_steps=(1, 3))
+    for step in range(1, 7):
+        checkpoints.save(step, state(step))
+    checkpoints.close()
+    assert Checkpoints(tmp_path / "checkpoints").steps() == [1, 3, 5, 6]
+
+
+def test_saving_is_safe_against_donation(tmp_path):
+    """The state is overwritten in place right after the save has begun; the file must hold the old one."""
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    overwrite = jax.jit(lambda tree: jax.tree.map(lambda leaf: leaf * 0 - 1, tree), donate_argnums=0)
+    old = state(7, size=300_000)
+    target = abstract(old)
+    checkpoints.save(7, old)
+    jax.block_until_ready(overwrite(old))
+    checkpoints.wait()
+    restored = checkpoints.restore(7, target)
+    np.testing.assert_array_equal(restored["parameters"]["kernel"], np.full((300_000, 3), 7, np.float32))
+    checkpoints.close()
+
+
+def test_a_missing_step_and_another_shape_are_refused_by_name(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    checkpoints.save(2, state(2))
+    checkpoints.wait()
+    with pytest.raises(CheckpointError, match=r"no checkpoint of step 5, only \[2\]"):
+        checkpoints.restore(5, abstract(state(2)))
+    with pytest.raises(CheckpointError, match=r"parameters/kernel is \(4, 3\) there and \(6, 3\)"):
+        checkpoints.restore(2, abstract(state(2, size=6)))
+    checkpoints.close()
+
+
+def test_an_interrupted_save_leaves_the_one_before(tmp_path):
+    """What a kill leaves behind (a directory with a temporary name) is not a checkpoint, and is cleaned up."""
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    checkpoints.save(2, state(2))
+    checkpoints.close()
+    (tmp_path / "checkpoints" / "4.orbax-checkpoint-tmp").mkdir()
+    again = Checkpoints(tmp_path / "checkpoints")
+    assert again.latest() == 2
+    again.save(4, state(4))
+    again.close()
+    assert Checkpoints(tmp_path / "checkpoints").latest() == 4
