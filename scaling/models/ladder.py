@@ -4,7 +4,7 @@ The rule, the same for every family:
 
 * depth = round(sqrt(width) / 2), at least 2. The aspect ratio width / depth then grows as 2 sqrt(width): 8 at width 16, 64 at
   1024, 128 at 4096, which is LLaMA-7B's 4096 x 32, and stays inside the flat optimum of Kaplan et al. 2020, figure 5.
-* head_dim = 16 below width 128, 32 below 512, 64 below 4096, 128 from there; heads = width / head_dim.
+* head_dim = 16 below width 128 (8 where 16 does not divide the width), 32 below 512, 64 below 4096, 128 from there; heads = width / head_dim.
 * the feed-forward block holds 8 width^2 weights: 4 width for GELU, 8/3 width rounded up to a multiple of 16 for gated ones (Shazeer 2020).
 
 So a layer has 12 width^2 weights and a model about 12 width^2 depth outside its embeddings: 6 thousand at width 16, 6.4 billion at 4096 and
@@ -24,7 +24,9 @@ def depth_of(width: int) -> int:
 
 def head_dim_of(width: int) -> int:
     """Features of a head in a model of this width."""
-    for below, head_dim in ((128, 16), (512, 32), (4096, 64)):
+    if width < 128:
+        return 16 if width % 16 == 0 else 8
+    for below, head_dim in ((512, 32), (4096, 64)):
         if width < below:
             return head_dim
     return 128

@@ -61,7 +61,7 @@ def test_the_operative_text_holds_defaults_that_were_not_bound(gin_file):
         ("RunConfig.seed=%NOWHERE", "%NOWHERE is used but not defined"),
         ("WDITH=16", "WDITH is defined but nothing uses it"),
         ("RunConfig.seed", "has no '='"),
-        ("llama.width=40", "multiple of 16"),
+        ("llama.width=44", "multiple of 8"),
         ("RunConfig.tokens=100", "less than one batch"),
     ],
 )

@@ -39,7 +39,7 @@ def test_dry_run_shows_the_cost_and_writes_nothing(gin_file, tmp_path):
     ("words", "message"),
     [
         (["--gin.RunConfig.sede=1"], "'sede'"),
-        (["--gin.llama.width=40"], "multiple of 16"),
+        (["--gin.llama.width=44"], "multiple of 8"),
         (["--gin.DataConfig.store=nowhere"], "nowhere"),
         (["--gin_file=nowhere.gin"], "nowhere.gin"),
         (["--no_such_flag=1"], "no_such_flag"),

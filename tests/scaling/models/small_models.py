@@ -10,6 +10,8 @@ from scaling.models import ladder, loss
 from scaling.models.parameters import Ones, tree
 from scaling.models.transformer import Transformer, init_parameters
 
+# Small programs compile twice as fast so, and run once.
+QUICK_COMPILE = {"xla_backend_optimization_level": 0}
 FAMILIES = {"llama": ladder.llama, "kaplan_gpt": ladder.kaplan_gpt, "neox": ladder.neox}
 
 
@@ -32,7 +34,8 @@ def packed_rows(lengths, batch):
 @functools.lru_cache
 def initial(config, seed=0):
     """Initial parameters."""
-    return jax.jit(functools.partial(init_parameters, Transformer(config)))(jax.random.key(seed))
+    init = functools.partial(init_parameters, Transformer(config))
+    return jax.jit(init, compiler_options=QUICK_COMPILE)(jax.random.key(seed))
 
 
 @functools.lru_cache
@@ -50,7 +53,7 @@ def perturbed(config, seed=0, scale=0.1):
 @functools.lru_cache
 def logits_of(model):
     """The jitted forward pass: (parameters, tokens, segments, positions) -> logits."""
-    return jax.jit(lambda parameters, *batch: model.apply({"params": parameters}, *batch))
+    return jax.jit(lambda parameters, *batch: model.apply({"params": parameters}, *batch), compiler_options=QUICK_COMPILE)
 
 
 def mean_loss(model, parameters, tokens, segments, positions):
@@ -61,7 +64,8 @@ def mean_loss(model, parameters, tokens, segments, positions):
 
 
 def loss_and_gradient(model, parameters, *batch):
-    return jax.jit(jax.value_and_grad(functools.partial(mean_loss, model)))(parameters, *batch)
+    function = jax.value_and_grad(functools.partial(mean_loss, model))
+    return jax.jit(function, compiler_options=QUICK_COMPILE)(parameters, *batch)
 
 
 def largest_difference(a, b):

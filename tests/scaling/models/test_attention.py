@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from scaling.models.attention import causal_attention
+from tests.scaling.models.small_models import QUICK_COMPILE
 
 BATCH, LENGTH, HEADS, HEAD_DIM = 2, 24, 4, 8
 
@@ -28,10 +29,11 @@ def arrays(kv_heads=HEADS):
 
 
 def value_and_gradients(function, q, k, v, weights):
-    return jax.jit(jax.value_and_grad(lambda *qkv: jnp.sum(function(*qkv) * weights), argnums=(0, 1, 2)))(q, k, v)
+    gradient = jax.value_and_grad(lambda *qkv: jnp.sum(function(*qkv) * weights), argnums=(0, 1, 2))
+    return jax.jit(gradient, compiler_options=QUICK_COMPILE)(q, k, v)
 
 
-@pytest.mark.parametrize("chunk", [0, 1, 7, 8, 24, 100])
+@pytest.mark.parametrize("chunk", [0, 7, 8, 100])
 def test_value_and_gradient_equal_the_plain_form_for_every_chunk(chunk):
     q, k, v, segments, weights = arrays()
     expected = value_and_gradients(lambda *qkv: plain_attention(*qkv, segments), q, k, v, weights)

@@ -13,7 +13,7 @@ from tests.scaling.models.small_models import logits_of, perturbed, random_token
 
 CONFIGS = {
     "llama": ladder.llama(32, 61),
-    "llama, grouped queries, tied": dataclasses.replace(ladder.llama(64, 61, kv_heads=2, tied=True), depth=2),
+    "llama with grouped queries, tied": dataclasses.replace(ladder.llama(64, 61, kv_heads=2, tied=True), depth=2),
     "kaplan_gpt": ladder.kaplan_gpt(32, 61, max_length=24),
     "neox": ladder.neox(32, 61),
 }
