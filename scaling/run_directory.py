@@ -301,20 +301,29 @@ def _freeze_one(root: str | os.PathLike[str], spec: Spec, loaded: gin_files.Load
         return directory
     try:
         directory.path.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise OutputError(f"{directory.path} cannot be made: {error}", "choose another root directory") from error
-    (directory.path / "config.gin").write_text(loaded.bindings)
-    (directory.path / "operative.gin").write_text(loaded.operative)
-    # Last, because its presence means that the directory is complete.
-    write_json(directory.path / "spec.json", gin_files.to_dict(spec))
+        (directory.path / "config.gin").write_text(loaded.bindings)
+        (directory.path / "operative.gin").write_text(loaded.operative)
+        # Last, because its presence means that the directory is complete.
+        write_json(directory.path / "spec.json", gin_files.to_dict(spec))
+    except OSError as error:
+        if directory.path.is_dir():
+            directory.path.rmtree(missing_ok=True)
+        raise OutputError(
+            f"the run directory {directory.path} cannot be written: {error.strerror or error}",
+            "choose a root directory that can be written and has room",
+        ) from error
     return directory
 
 
 def write_json(path: epath.Path, value: Mapping[str, Any]) -> None:
     """Writes JSON under a temporary name and renames it: readers see the old file, the new one or none."""
     partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
-    partial.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
-    partial.replace(path)
+    try:
+        partial.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def now() -> str:

@@ -71,7 +71,7 @@ def _guarded(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
         if error.errno not in _OUTPUT_ERRNOS:
             raise
         print(
-            f"error: cannot write {error.filename}: {error.strerror}. Remedy: choose a directory that can be written "
+            f"error: cannot write {error.filename or 'the output'}: {error.strerror}. Remedy: choose a directory that can be written "
             "and has room.",
             file=sys.stderr,
         )

@@ -1,8 +1,8 @@
 """The architectures of Hugging Face's transformers that equal one of ours, tensor by tensor.
 
-Names and layouts are those of the model files of the transformers library (`models/llama`, `models/gpt2`, `models/gpt_neox`): linear layers
-store [out, in], GPT-2's Conv1D stores [in, out]. Rotary features pair i with i + R/2 there as in :mod:`scaling.models.positions`, so that queries and keys need no
-permutation.
+Names and layouts are those of the model files of the transformers library (`models/llama`, `models/gpt2`,
+`models/gpt_neox`): linear layers store [out, in], GPT-2's Conv1D stores [in, out]. Rotary features pair i with i + R/2
+there as in :mod:`scaling.models.positions`, so that queries and keys need no permutation.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ class Architecture:
       embedding, head: names of the token table and of the untied head.
       buffers: pattern of tensors that hold no weights (old versions saved masks and frequencies).
       activation_field, default_activation: of config.json.
-      activations: our names by those of config.json that are exactly equal.
+      activations: our names by those of config.json that are exactly equal; an export writes the first that fits.
       default_tied: what an absent `tie_word_embeddings` means.
       tensors: every tensor that such a model can have.
     """
@@ -44,43 +44,58 @@ class Architecture:
 
 
 def mismatches(architecture: Architecture, config: TransformerConfig) -> list[str]:
-    """The fields of a configuration that the architecture cannot express, each with what it needs; empty when it can."""
-    needs = _NEEDS[architecture.name] | {
-        "norm_position": ("pre",),
-        "activation": tuple(dict.fromkeys(architecture.activations.values())),
-    }
+    """The fields of a configuration that the architecture cannot express, each with what it needs; empty when it can.
+
+    `family`, `initialisation` and `z_loss` do not change what a trained model computes, so they are not asked for.
+    """
+    needs = _NEEDS[architecture.name] | {"activation": tuple(dict.fromkeys(architecture.activations.values()))}
     unmet = [
         f"TransformerConfig.{field} {getattr(config, field)!r} (needs {' or '.join(map(repr, allowed))})"
         for field, allowed in needs.items()
         if getattr(config, field) not in allowed
     ]
-    whole = "rope_fraction" in needs or config.positions != "rope"
-    if not whole and int(config.head_dim * config.rope_fraction) != config.rotary_dim:
-        unmet.append(f"TransformerConfig.rope_fraction {config.rope_fraction} (needs an even number of rotated features)")
-    if whole and config.positions == "rope" and config.head_dim % 2:
-        unmet.append(f"TransformerConfig.head_dim {config.head_dim} (needs an even number)")
-    if "biases" in needs and config.kv_heads != config.heads:
-        unmet.append(f"TransformerConfig.kv_heads {config.kv_heads} (needs heads, {config.heads})")
-    if "biases" in needs and config.heads * config.head_dim != config.width:
+    if config.positions == "rope" and int(config.head_dim * config.rope_fraction) % 2:
+        unmet.append(
+            f"TransformerConfig.rope_fraction {config.rope_fraction} of head_dim {config.head_dim} (needs an even number "
+            "of features)"
+        )
+    if architecture is not LLAMA and config.kv_heads != config.heads:
+        unmet.append(f"TransformerConfig.kv_heads {config.kv_heads} (needs heads, which is {config.heads})")
+    if architecture is not LLAMA and config.heads * config.head_dim != config.width:
         unmet.append(f"TransformerConfig.head_dim {config.head_dim} (needs width / heads)")
     return unmet
 
 
 _NEEDS = {
     "LlamaForCausalLM": {
-        "norm": ("rmsnorm",), "positions": ("rope",), "residual": ("serial",), "rope_fraction": (1.0,)
+        "norm": ("rmsnorm",),
+        "norm_position": ("pre",),
+        "positions": ("rope",),
+        "rope_fraction": (1.0,),
+        "residual": ("serial",),
     },
     "GPT2LMHeadModel": {
-        "norm": ("layernorm",), "positions": ("learned",), "residual": ("serial",), "biases": (True,)
+        "norm": ("layernorm",),
+        "norm_position": ("pre",),
+        "positions": ("learned",),
+        "residual": ("serial",),
+        "biases": (True,),
     },
-    "GPTNeoXForCausalLM": {"norm": ("layernorm",), "positions": ("rope",), "biases": (True,)},
+    "GPTNeoXForCausalLM": {
+        "norm": ("layernorm",),
+        "norm_position": ("pre",),
+        "positions": ("rope",),
+        "biases": (True,),
+    },
 }
 
 # Spellings of 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), which is jax.nn.gelu's default.
-_TANH_GELU = ("gelu_new", "gelu_pytorch_tanh", "gelu_fast")
+_TANH_GELU = ("gelu_pytorch_tanh", "gelu_new", "gelu_fast")
 
 
-def _with_bias(name: str, paths: tuple[str, ...], ours: str, foreign: str, bias_ours: str, bias_foreign: str) -> list[Tensor]:
+def _with_bias(
+    name: str, paths: tuple[str, ...], ours: str, foreign: str, bias_ours: str, bias_foreign: str
+) -> list[Tensor]:
     """A layer's projection and its bias."""
     biases = tuple(f"{path}_bias" for path in paths)
     return [
@@ -159,7 +174,7 @@ GPT2 = Architecture(
     name="GPT2LMHeadModel", model_type="gpt2", family="kaplan_gpt", initialisation="gpt2", prefix="transformer.",
     embedding="transformer.wte.weight", head="lm_head.weight", buffers=r".*\.attn\.(masked_)?bias",
     activation_field="activation_function", default_activation="gelu_new",
-    activations=dict.fromkeys(_TANH_GELU, "gelu"), default_tied=True,
+    activations=dict.fromkeys(("gelu_new", *_TANH_GELU), "gelu"), default_tied=True,
     tensors=(
         _embedding("transformer.wte.weight", "tokens", "v"),
         _embedding("transformer.wpe.weight", "positions", "t"),
@@ -174,8 +189,7 @@ NEOX = Architecture(
     embedding="gpt_neox.embed_in.weight", head="embed_out.weight",
     buffers=r".*\.attention\.(masked_bias|bias|rotary_emb\.inv_freq)",
     activation_field="hidden_act", default_activation="gelu",
-    # The first is what an export writes, so the library's own name for the tanh form of this family leads.
-    activations=dict.fromkeys(("gelu_pytorch_tanh", *_TANH_GELU), "gelu"), default_tied=False,
+    activations=dict.fromkeys(_TANH_GELU, "gelu"), default_tied=False,
     tensors=(
         _embedding("gpt_neox.embed_in.weight", "tokens", "v"),
         *_neox_layer("gpt_neox.layers.{layer}"),

@@ -1,6 +1,8 @@
 """Orbax checkpoints of the training state: asynchronous, atomic, kept by policy, restored on any mesh."""
 
-from collections.abc import Sequence
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -12,6 +14,13 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 from scaling.errors import CheckpointError, OutputError
 
 TrainState = Any  # a tree of arrays
+
+# What the user can mend, as the operating system spells it; Orbax passes it on inside exceptions of several types.
+_UNWRITABLE = ("No space left on device", "Disk quota exceeded", "Permission denied", "Read-only file system")
+
+
+# Orbax's writing threads log, with a traceback each, the error that is raised again when the save is waited for: once is enough.
+logging.getLogger("absl").addFilter(lambda record: not ("orbax" in record.pathname and record.exc_info))
 
 
 class Checkpoints:
@@ -116,21 +125,18 @@ def _spelt(path: tuple[Any, ...]) -> str:
     return "/".join(str(getattr(entry, "key", getattr(entry, "name", getattr(entry, "idx", entry)))) for entry in path)
 
 
-class _write_errors:
-    """Turns a failed write into one line with a remedy."""
-
-    def __init__(self, directory: epath.Path):
-        self._directory = directory
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind, error, traceback) -> None:
-        unwritable = isinstance(error, OSError) or (
-            isinstance(error, ValueError) and "RESOURCE_EXHAUSTED" in str(error)
-        )
-        if unwritable:
-            raise OutputError(
-                f"checkpoints cannot be written to {self._directory}: {error}",
-                "free space or choose another root; the same command continues from the last complete checkpoint",
-            ) from error
+@contextlib.contextmanager
+def _write_errors(directory: epath.Path) -> Iterator[None]:
+    """Turns a failed write into one line with a remedy, and removes what it left half-written."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        reason = next((text for text in _UNWRITABLE if text.lower() in str(error).lower()), None)
+        if reason is None:
+            raise
+        for leftover in directory.glob("*.orbax-checkpoint-tmp"):
+            leftover.rmtree(missing_ok=True)
+        raise OutputError(
+            f"checkpoints cannot be written to {directory}: {reason}",
+            "free space or choose another root; the same command continues from the last complete checkpoint",
+        ) from error

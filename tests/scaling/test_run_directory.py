@@ -61,5 +61,5 @@ def test_impossible_branches_are_refused(branches):
 
 def test_a_root_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "root").write_text("")
-    with pytest.raises(OutputError, match="cannot be made"):
+    with pytest.raises(OutputError, match="cannot be written"):
         run_directory.freeze(tmp_path / "root", Loaded(small_runs.config("stores/here"), "", ""), HASH)

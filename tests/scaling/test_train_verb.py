@@ -63,7 +63,7 @@ def test_a_vocabulary_of_another_size(gin_file, tmp_path):
 @pytest.mark.slow
 def test_mesh_batch_and_root_that_do_not_fit(gin_file, tmp_path):
     (tmp_path / "file").write_text("")
-    assert_one_line(verb(f"--gin_file={gin_file}", f"--root={tmp_path / 'file'}"), "cannot be made")
+    assert_one_line(verb(f"--gin_file={gin_file}", f"--root={tmp_path / 'file'}"), "cannot be written")
     mesh = ["--gin.RunConfig.execution=@ExecutionConfig()", "--gin.ExecutionConfig.fsdp=3"]
     assert_one_line(verb(f"--gin_file={gin_file}", f"--root={tmp_path / 'runs'}", *mesh), "1 device")
 
