@@ -2,6 +2,8 @@
 
 import contextlib
 import logging
+import os
+import shutil
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,6 +16,8 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 from scaling.errors import CheckpointError, OutputError
 
 TrainState = Any  # a tree of arrays
+
+_MAKE_ROOM = "free space or choose another root; the same command continues from the last complete checkpoint"
 
 # What the user can mend, as the operating system spells it; Orbax passes it on inside exceptions of several types.
 _UNWRITABLE = ("No space left on device", "Disk quota exceeded", "Permission denied", "Read-only file system")
@@ -67,6 +71,7 @@ class Checkpoints:
         """
         if step in self._manager.all_steps():
             return
+        self._require_room(sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
         # On CPU Orbax may read the live buffers while the next step, which owns them by donation, writes to them.
         snapshot = jax.tree.map(jnp.copy, state)
         with _write_errors(self._directory):
@@ -99,6 +104,18 @@ class Checkpoints:
         """Waits and releases Orbax's threads."""
         with _write_errors(self._directory):
             self._manager.close()
+
+    def _require_room(self, state_bytes: int) -> None:
+        """Asks before it writes: a write that fails in Orbax's threads is reported late and at length."""
+        if "://" in os.fspath(self._directory):
+            return
+        free = shutil.disk_usage(self._directory).free
+        if free < state_bytes:
+            raise OutputError(
+                f"checkpoints cannot be written to {self._directory}: the state takes {state_bytes / 1e6:.1f} MB and "
+                f"{free / 1e6:.1f} MB are free",
+                _MAKE_ROOM,
+            )
 
     def _require_shapes(self, step: int, abstract_state: TrainState) -> None:
         stored = _shapes(self._manager.item_metadata(step))
@@ -138,5 +155,5 @@ def _write_errors(directory: epath.Path) -> Iterator[None]:
             leftover.rmtree(missing_ok=True)
         raise OutputError(
             f"checkpoints cannot be written to {directory}: {reason}",
-            "free space or choose another root; the same command continues from the last complete checkpoint",
+            _MAKE_ROOM,
         ) from error

@@ -1,11 +1,13 @@
 """Checkpoints: what stays, what is refused, and that saving never sees the next step's writes."""
 
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from scaling.errors import CheckpointError
+from scaling.errors import CheckpointError, OutputError
 from scaling.training.checkpoints import Checkpoints
 
 
@@ -61,3 +63,12 @@ def test_an_interrupted_save_leaves_the_one_before(tmp_path):
     again.save(4, state(4))
     again.close()
     assert Checkpoints(tmp_path / "checkpoints").latest() == 4
+
+
+def test_a_full_disk_is_noticed_before_anything_is_written(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
+    with pytest.raises(OutputError, match="the state takes 0.0 MB and 0.0 MB are free"):
+        checkpoints.save(2, state(2))
+    checkpoints.close()
+    assert checkpoints.steps() == []
