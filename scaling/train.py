@@ -4,6 +4,7 @@ Interrupt it (SIGTERM, Ctrl-C) and it saves and exits with code 75; kill it and 
 continues. `--run_dir` trains directories that `launch.sweep` froze, several in one process.
 """
 
+import sys
 from collections.abc import Sequence
 
 from absl import flags
@@ -12,7 +13,7 @@ from scaling import gin_files, run_directory, verbs
 from scaling.accounting.flops import training_flops_per_token
 from scaling.accounting.parameters import count_parameters
 from scaling.data.store import TokenStore
-from scaling.errors import BadInputError, ConfigError, DivergedError, PlumblineError
+from scaling.errors import EXIT_BAD_INPUT, BadInputError, ConfigError, DivergedError, PlumblineError
 from scaling.run_config import RunConfig
 
 _ROOT = flags.DEFINE_string("root", "runs", "Directory that holds run directories.")
@@ -60,6 +61,8 @@ def _train(paths: Sequence[str]) -> None:
     bad = [name for name, status in statuses.items() if status == "bad_input"]
     failed = [name for name, status in statuses.items() if status == "failed"]
     diverged = [name for name, status in statuses.items() if status == "diverged"]
+    if bad and len(statuses) == 1:
+        sys.exit(EXIT_BAD_INPUT)  # Its line is printed already.
     if failed:
         raise PlumblineError(f"{len(failed)} of {len(statuses)} runs failed: {', '.join(failed)}")
     if bad:

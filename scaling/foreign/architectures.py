@@ -56,8 +56,8 @@ def mismatches(architecture: Architecture, config: TransformerConfig) -> list[st
     ]
     if config.positions == "rope" and int(config.head_dim * config.rope_fraction) % 2:
         unmet.append(
-            f"TransformerConfig.rope_fraction {config.rope_fraction} of head_dim {config.head_dim} (needs an even number "
-            "of features)"
+            f"TransformerConfig.rope_fraction {config.rope_fraction} of head_dim {config.head_dim} "
+            "(needs an even number of features)"
         )
     if architecture is not LLAMA and config.kv_heads != config.heads:
         unmet.append(f"TransformerConfig.kv_heads {config.kv_heads} (needs heads, which is {config.heads})")

@@ -187,9 +187,10 @@ def _read_neox(fields: "_Fields") -> dict[str, Any]:
         raise fields.refusal("rotary_pct", "convert a model that rotates an even number of features", fraction)
     return dict(
         width=width, depth=fields.integer("num_hidden_layers"), mlp_dim=fields.integer("intermediate_size"),
-        max_length=fields.integer("max_position_embeddings", 2048), norm="layernorm", positions="rope", rope_theta=theta,
-        rope_fraction=fraction, residual="parallel" if fields.boolean("use_parallel_residual", True) else "serial",
-        biases=True, norm_epsilon=fields.number("layer_norm_eps", 1e-5), **_equal_heads(fields, width, heads),
+        max_length=fields.integer("max_position_embeddings", 2048), norm="layernorm", positions="rope",
+        rope_theta=theta, rope_fraction=fraction, biases=True,
+        residual="parallel" if fields.boolean("use_parallel_residual", True) else "serial",
+        norm_epsilon=fields.number("layer_norm_eps", 1e-5), **_equal_heads(fields, width, heads),
     )
 
 

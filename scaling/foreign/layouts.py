@@ -1,9 +1,9 @@
 """How the tensors of another program hold ours: which parameters, in which order of axes.
 
-A layout is two words over axis letters. `ours` spells the axes of a parameter without its "layers" axis, `foreign` those
-of the other tensor, where letters that stand together are one merged axis and "n" counts the parameters that the tensor
-fuses. ("query", "key", "value") with ours "dhq" and foreign "hnq d" is GPT-NeoX's fused projection [3 D, D], interleaved
-per head.
+A layout is two words over axis letters. `ours` spells the axes of a parameter without its "layers" axis, `foreign`
+those of the other tensor, where letters that stand together are one merged axis and "n" counts the parameters that the
+tensor fuses. ("query", "key", "value") with ours "dhq" and foreign "hnq d" is GPT-NeoX's fused projection [3 D, D],
+interleaved per head.
 
 Letters: v vocabulary, d width, h heads, k key and value heads, q features of a head, f hidden features, t positions.
 """

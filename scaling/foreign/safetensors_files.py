@@ -64,7 +64,8 @@ class TensorFiles:
         """
         if self.dtype(name) not in _LOSSLESS:
             raise DataError(
-                f"{self.place(name)} has type {self.dtype(name)}", f"convert weights of the types {', '.join(_LOSSLESS)}"
+                f"{self.place(name)} has type {self.dtype(name)}",
+                f"convert weights of the types {', '.join(_LOSSLESS)}",
             )
         return self._handles[self._places[name]].get_tensor(name).astype(np.float32)
 
@@ -83,7 +84,9 @@ def opened(directory: pathlib.Path) -> Iterator[TensorFiles]:
         for name, tensors in index.items():
             for tensor in tensors:
                 if places.get(tensor) != name:
-                    raise DataError(f"{directory / name} lacks the tensor {tensor} of the index", "fetch the directory again")
+                    raise DataError(
+                        f"{directory / name} lacks the tensor {tensor} of the index", "fetch the directory again"
+                    )
         yield TensorFiles(directory, handles, places)
 
 

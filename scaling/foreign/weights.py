@@ -5,7 +5,8 @@
       source.json    where the weights come from: files with their SHA-256, architecture, approximations, versions
       checkpoints/   Orbax, step 0: {"step", "parameters"}, which is a training state without its optimiser
 
-Parameters have the same layout as in a run's checkpoints, so whatever starts from one can start from the other. Nothing here imports JAX.
+Parameters have the same layout as in a run's checkpoints, so whatever starts from one can start from the other. Nothing
+here imports JAX.
 """
 
 import dataclasses
@@ -73,7 +74,9 @@ def find(path: str | os.PathLike[str]) -> CheckpointedModel:
     run = RunDirectory(path)
     spec = run.spec
     if run.status() != "completed":
-        raise CheckpointError(f"{path} is {run.status()}, not completed", "finish it: python -m scaling.train --run_dir")
+        raise CheckpointError(
+            f"{path} is {run.status()}, not completed", "finish it: python -m scaling.train --run_dir"
+        )
     return CheckpointedModel(path, spec.config.model, spec.last_step, spec.run_id)
 
 
