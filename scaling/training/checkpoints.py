@@ -41,7 +41,7 @@ class Checkpoints:
           keep: how many of the latest checkpoints stay.
           keep_steps: steps that stay besides: where branches leave a trunk.
         """
-        self._directory = epath.Path(directory)
+        self._directory = epath.Path(directory).resolve()  # Orbax refuses relative paths, and only when it writes.
         keeping = [preservation_policy.LatestN(max(1, keep))]
         if keep_steps:
             keeping.append(preservation_policy.CustomSteps(tuple(keep_steps)))

@@ -127,7 +127,7 @@ for shape in ((1, 1, 1), (8, 1, 1), (2, 2, 2), (1, 4, 2)):
     parameters = init(jax.random.key(0))
     gradient = jax.jit(
         jax.value_and_grad(meshes.with_rules(mesh, functools.partial(mean_loss, model))),
-        out_shardings=(meshes.replicated(mesh), meshes.parameter_shardings(mesh, config)),
+        out_shardings=(None, meshes.parameter_shardings(mesh, config)),
     )
     sharded = jax.device_put(batch, meshes.batch_sharding(mesh))
     lowered = gradient.lower(parameters, *sharded)

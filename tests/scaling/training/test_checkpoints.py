@@ -72,3 +72,12 @@ def test_a_full_disk_is_noticed_before_anything_is_written(tmp_path, monkeypatch
         checkpoints.save(2, state(2))
     checkpoints.close()
     assert checkpoints.steps() == []
+
+
+def test_a_relative_directory_works(tmp_path, monkeypatch):
+    """Orbax takes absolute paths only; runs are given as people type them."""
+    monkeypatch.chdir(tmp_path)
+    checkpoints = Checkpoints("runs/one/checkpoints")
+    checkpoints.save(2, state(2))
+    checkpoints.close()
+    assert (tmp_path / "runs" / "one" / "checkpoints" / "2").is_dir()
