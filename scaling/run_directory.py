@@ -184,7 +184,7 @@ class RunDirectory:
             return not _try_flock(handle, fcntl.LOCK_SH)
 
     def _is_remote(self) -> bool:
-        return "://" in os.fspath(self.path)
+        return is_remote(self.path)
 
     def _read_json(self, name: str) -> dict[str, Any]:
         path = self.path / name
@@ -313,6 +313,11 @@ def _freeze_one(root: str | os.PathLike[str], spec: Spec, loaded: gin_files.Load
             "choose a root directory that can be written and has room",
         ) from error
     return directory
+
+
+def is_remote(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is a bucket's (gs://...) and not on a disk of this machine."""
+    return "://" in os.fspath(path)
 
 
 def write_json(path: epath.Path, value: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from etils import epath
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from scaling.errors import CheckpointError, OutputError
+from scaling.run_directory import is_remote
 
 TrainState = Any  # a tree of arrays
 
@@ -41,7 +42,8 @@ class Checkpoints:
           keep: how many of the latest checkpoints stay.
           keep_steps: steps that stay besides: where branches leave a trunk.
         """
-        self._directory = epath.Path(directory).resolve()  # Orbax refuses relative paths, and only when it writes.
+        # Orbax refuses relative paths, and only when it writes.
+        self._directory = epath.Path(directory if is_remote(directory) else os.path.abspath(directory))
         keeping = [preservation_policy.LatestN(max(1, keep))]
         if keep_steps:
             keeping.append(preservation_policy.CustomSteps(tuple(keep_steps)))
@@ -107,7 +109,7 @@ class Checkpoints:
 
     def _require_room(self, state_bytes: int) -> None:
         """Asks before it writes: a write that fails in Orbax's threads is reported late and at length."""
-        if "://" in os.fspath(self._directory):
+        if is_remote(self._directory):
             return
         free = shutil.disk_usage(self._directory).free
         if free < state_bytes:
