@@ -68,12 +68,14 @@ class Snapshot:
       waiting_for_others: whether all that is left is held by other processes.
       stopping: whether it has been asked to stop.
       failed: runs that were given up.
+      crashes: how often a trainer crashed; its runs are tried again until they are given up.
     """
 
     running: tuple[Task, ...]
     waiting_for_others: bool
     stopping: bool
     failed: int
+    crashes: int = 0
 
 
 @dataclasses.dataclass
@@ -162,7 +164,13 @@ class LocalEngine:
 
     def _snapshot(self) -> Snapshot:
         running = tuple(trainer.task for trainer in self._running())
-        return Snapshot(running, bool(self._queue) and not running, bool(self._signals), len(self._outcome.failures))
+        return Snapshot(
+            running,
+            waiting_for_others=bool(self._queue) and not running,
+            stopping=bool(self._signals),
+            failed=len(self._outcome.failures),
+            crashes=self._crashes.total(),
+        )
 
     def _fill_slots(self) -> None:
         for slot, trainer in enumerate(self._trainers):

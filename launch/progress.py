@@ -127,6 +127,8 @@ class SweepProgress:
             parts.append(f"training {', '.join(self._current(task) for task in snapshot.running)}")
         if work.diverged:
             parts.append(f"{work.diverged} diverged")
+        if snapshot.crashes:
+            parts.append(f"{snapshot.crashes} crashes (see logs/)")
         if snapshot.failed:
             parts.append(f"{snapshot.failed} failed")
         speed = (work.tokens - self._begin.tokens) / elapsed if elapsed > 0 else 0.0

@@ -67,11 +67,11 @@ def test_the_line_shows_what_a_person_wants_to_know(lab):
     plan.runs[0].unit.directories[0].write_record({"status": "diverged"})
     attempt_at(plan.runs[1].unit.directories[0], 25)
     task = Task("group", tuple(run.unit for run in plan.runs), 1.0)
-    snapshot = Snapshot((task,), waiting_for_others=False, stopping=False, failed=1)
+    snapshot = Snapshot((task,), waiting_for_others=False, stopping=False, failed=1, crashes=2)
     line = shown.line(shown.meter.read(), snapshot, elapsed=10.0)
     tokens_per_second = 75 * plan.runs[0].config.batch_tokens / 10
     assert line.startswith(
-        f"1/3 models | training seed=1 | 1 diverged | 1 failed | {tokens_per_second:.0f} tokens/s | 10s elapsed"
+        f"1/3 models | training seed=1 | 1 diverged | 2 crashes (see logs/) | 1 failed | {tokens_per_second:.0f} tokens/s | 10s elapsed"
     )
     assert line.endswith("left")
 

@@ -50,7 +50,8 @@ def test_bad_input_gives_one_line_and_exit_code_2(hugging_face, tmp_path):
     wider = tmp_path / "wider"
     small_weights.write(wider, FAMILIES["llama"])
     small_weights.edit_config(wider, intermediate_size=97)
-    assert_one_line(convert(f"--from_hugging_face={wider}", f"--to={target}"), "mlp.gate_proj.weight has shape (96, 32)")
+    result = convert(f"--from_hugging_face={wider}", f"--to={target}")
+    assert_one_line(result, "mlp.gate_proj.weight has shape (96, 32)")
     small_weights.edit_config(wider, architectures=["BertModel"])
     assert_one_line(convert(f"--from_hugging_face={wider}", f"--to={target}"), "BertModel")
     assert not target.exists()

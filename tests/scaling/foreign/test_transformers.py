@@ -1,7 +1,7 @@
 """The transformers library, an implementation from outside, computes the same logits, in both directions.
 
-Set PLUMBLINE_TORCH_PYTHON to an interpreter that has torch, transformers (5 or later) and safetensors; they are not among
-our dependencies.
+Set PLUMBLINE_TORCH_PYTHON to an interpreter that has torch, transformers (5 or later) and safetensors; they are not
+among our dependencies.
 """
 
 import os
@@ -27,7 +27,7 @@ TOLERANCE = 2e-5
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not INTERPRETER, reason="PLUMBLINE_TORCH_PYTHON names no interpreter with torch and transformers"),
+    pytest.mark.skipif(not INTERPRETER, reason="PLUMBLINE_TORCH_PYTHON names no interpreter with transformers"),
 ]
 
 

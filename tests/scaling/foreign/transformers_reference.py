@@ -2,7 +2,8 @@
 
     python transformers_reference.py ROOT
 
-reads ROOT/tokens.npy, loads every model under ROOT/ours, makes the models of MODELS under ROOT/theirs, and leaves logits.npy beside each.
+reads ROOT/tokens.npy, loads every model under ROOT/ours, makes those of MODELS under ROOT/theirs, and leaves logits.npy
+beside each.
 """
 
 import pathlib
@@ -33,7 +34,8 @@ MODELS = {
         **SIZES, **ROTARY, intermediate_size=72, hidden_act="gelu_new", rope_parameters=PARTIAL, layer_norm_eps=1e-3
     ),
     "neox_serial_tied": transformers.GPTNeoXConfig(
-        **SIZES, **ROTARY, intermediate_size=72, hidden_act="gelu_new", use_parallel_residual=False, tie_word_embeddings=True
+        **SIZES, **ROTARY, intermediate_size=72, hidden_act="gelu_new", use_parallel_residual=False,
+        tie_word_embeddings=True,
     ),
     "neox_exact_gelu": transformers.GPTNeoXConfig(**SIZES, **ROTARY, intermediate_size=72, hidden_act="gelu"),
 }
