@@ -28,7 +28,9 @@ _TO_HUGGING_FACE = flags.DEFINE_string("to_hugging_face", None, "The Hugging Fac
 _ACCEPT_TANH_GELU = flags.DEFINE_bool(
     "accept_tanh_gelu", False, "Import a model of exact GELU, which ours approximate by tanh: outputs differ."
 )
-_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Check names, shapes and fields, print the result, and write nothing.")
+_DRY_RUN = flags.DEFINE_bool(
+    "dry_run", False, "Check all but the values of the weights, print the outcome, write nothing."
+)
 
 
 def main(argv: Sequence[str]) -> None:

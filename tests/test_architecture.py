@@ -32,7 +32,14 @@ ALLOWED = {
     ),
 }
 ROOMS = ("scaling", "align", "analysis", "launch")
-JAX_FREE = ("launch.sweep", "launch.status", "scaling.train", "scaling.run_directory", "scaling.accounting.flops")
+JAX_FREE = (
+    "launch.sweep",
+    "launch.status",
+    "scaling.train",
+    "scaling.convert",
+    "scaling.run_directory",
+    "scaling.accounting.flops",
+)
 
 
 def modules():

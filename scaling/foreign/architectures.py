@@ -158,10 +158,18 @@ def _head(name: str) -> Tensor:
 
 
 LLAMA = Architecture(
-    name="LlamaForCausalLM", model_type="llama", family="llama", initialisation="llama", prefix="model.",
-    embedding="model.embed_tokens.weight", head="lm_head.weight", buffers=r".*\.rotary_emb\.inv_freq",
-    activation_field="hidden_act", default_activation="silu",
-    activations={"silu": "swiglu", "swish": "swiglu"} | dict.fromkeys(_TANH_GELU, "geglu"), default_tied=False,
+    name="LlamaForCausalLM",
+    model_type="llama",
+    family="llama",
+    initialisation="llama",
+    prefix="model.",
+    embedding="model.embed_tokens.weight",
+    head="lm_head.weight",
+    buffers=r".*\.rotary_emb\.inv_freq",
+    activation_field="hidden_act",
+    default_activation="silu",
+    activations={"silu": "swiglu", "swish": "swiglu"} | dict.fromkeys(_TANH_GELU, "geglu"),
+    default_tied=False,
     tensors=(
         _embedding("model.embed_tokens.weight", "tokens", "v"),
         *_llama_layer("model.layers.{layer}"),
@@ -171,10 +179,18 @@ LLAMA = Architecture(
 )
 
 GPT2 = Architecture(
-    name="GPT2LMHeadModel", model_type="gpt2", family="kaplan_gpt", initialisation="gpt2", prefix="transformer.",
-    embedding="transformer.wte.weight", head="lm_head.weight", buffers=r".*\.attn\.(masked_)?bias",
-    activation_field="activation_function", default_activation="gelu_new",
-    activations=dict.fromkeys(("gelu_new", *_TANH_GELU), "gelu"), default_tied=True,
+    name="GPT2LMHeadModel",
+    model_type="gpt2",
+    family="kaplan_gpt",
+    initialisation="gpt2",
+    prefix="transformer.",
+    embedding="transformer.wte.weight",
+    head="lm_head.weight",
+    buffers=r".*\.attn\.(masked_)?bias",
+    activation_field="activation_function",
+    default_activation="gelu_new",
+    activations=dict.fromkeys(("gelu_new", *_TANH_GELU), "gelu"),
+    default_tied=True,
     tensors=(
         _embedding("transformer.wte.weight", "tokens", "v"),
         _embedding("transformer.wpe.weight", "positions", "t"),
@@ -185,11 +201,18 @@ GPT2 = Architecture(
 )
 
 NEOX = Architecture(
-    name="GPTNeoXForCausalLM", model_type="gpt_neox", family="neox", initialisation="neox", prefix="gpt_neox.",
-    embedding="gpt_neox.embed_in.weight", head="embed_out.weight",
+    name="GPTNeoXForCausalLM",
+    model_type="gpt_neox",
+    family="neox",
+    initialisation="neox",
+    prefix="gpt_neox.",
+    embedding="gpt_neox.embed_in.weight",
+    head="embed_out.weight",
     buffers=r".*\.attention\.(masked_bias|bias|rotary_emb\.inv_freq)",
-    activation_field="hidden_act", default_activation="gelu",
-    activations=dict.fromkeys(_TANH_GELU, "gelu"), default_tied=False,
+    activation_field="hidden_act",
+    default_activation="gelu",
+    activations=dict.fromkeys(_TANH_GELU, "gelu"),
+    default_tied=False,
     tensors=(
         _embedding("gpt_neox.embed_in.weight", "tokens", "v"),
         *_neox_layer("gpt_neox.layers.{layer}"),

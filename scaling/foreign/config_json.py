@@ -127,10 +127,18 @@ def _read_llama(fields: "_Fields") -> dict[str, Any]:
     if fields.boolean("mlp_bias", False) != biases:
         raise fields.refusal("mlp_bias", "convert a model whose mlp_bias and attention_bias are equal")
     return dict(
-        width=width, depth=fields.integer("num_hidden_layers"), heads=heads,
-        kv_heads=fields.integer("num_key_value_heads", heads), head_dim=fields.integer("head_dim", width // heads),
-        mlp_dim=fields.integer("intermediate_size"), max_length=fields.integer("max_position_embeddings", 2048),
-        norm="rmsnorm", positions="rope", rope_theta=theta, residual="serial", biases=biases,
+        width=width,
+        depth=fields.integer("num_hidden_layers"),
+        heads=heads,
+        kv_heads=fields.integer("num_key_value_heads", heads),
+        head_dim=fields.integer("head_dim", width // heads),
+        mlp_dim=fields.integer("intermediate_size"),
+        max_length=fields.integer("max_position_embeddings", 2048),
+        norm="rmsnorm",
+        positions="rope",
+        rope_theta=theta,
+        residual="serial",
+        biases=biases,
         norm_epsilon=fields.number("rms_norm_eps", 1e-6),
     )
 
@@ -158,9 +166,16 @@ def _read_gpt2(fields: "_Fields") -> dict[str, Any]:
     fields.require("add_cross_attention", False)
     width, heads = fields.integer("n_embd"), fields.integer("n_head")
     return dict(
-        width=width, depth=fields.integer("n_layer"), mlp_dim=fields.integer("n_inner", 4 * width),
-        max_length=fields.integer("n_positions"), norm="layernorm", positions="learned", residual="serial", biases=True,
-        norm_epsilon=fields.number("layer_norm_epsilon", 1e-5), **_equal_heads(fields, width, heads),
+        width=width,
+        depth=fields.integer("n_layer"),
+        mlp_dim=fields.integer("n_inner", 4 * width),
+        max_length=fields.integer("n_positions"),
+        norm="layernorm",
+        positions="learned",
+        residual="serial",
+        biases=True,
+        norm_epsilon=fields.number("layer_norm_epsilon", 1e-5),
+        **_equal_heads(fields, width, heads),
     )
 
 
@@ -186,11 +201,18 @@ def _read_neox(fields: "_Fields") -> dict[str, Any]:
     if int(width // heads * fraction) % 2:
         raise fields.refusal("rotary_pct", "convert a model that rotates an even number of features", fraction)
     return dict(
-        width=width, depth=fields.integer("num_hidden_layers"), mlp_dim=fields.integer("intermediate_size"),
-        max_length=fields.integer("max_position_embeddings", 2048), norm="layernorm", positions="rope",
-        rope_theta=theta, rope_fraction=fraction, biases=True,
+        width=width,
+        depth=fields.integer("num_hidden_layers"),
+        mlp_dim=fields.integer("intermediate_size"),
+        max_length=fields.integer("max_position_embeddings", 2048),
+        norm="layernorm",
+        positions="rope",
+        rope_theta=theta,
+        rope_fraction=fraction,
+        biases=True,
         residual="parallel" if fields.boolean("use_parallel_residual", True) else "serial",
-        norm_epsilon=fields.number("layer_norm_eps", 1e-5), **_equal_heads(fields, width, heads),
+        norm_epsilon=fields.number("layer_norm_eps", 1e-5),
+        **_equal_heads(fields, width, heads),
     )
 
 
@@ -212,10 +234,14 @@ def _write_neox(config: TransformerConfig) -> dict[str, Any]:
 
 
 _READERS: dict[str, Callable[["_Fields"], dict[str, Any]]] = {
-    LLAMA.name: _read_llama, GPT2.name: _read_gpt2, NEOX.name: _read_neox,
+    LLAMA.name: _read_llama,
+    GPT2.name: _read_gpt2,
+    NEOX.name: _read_neox,
 }
 _WRITERS: dict[str, Callable[[TransformerConfig], dict[str, Any]]] = {
-    LLAMA.name: _write_llama, GPT2.name: _write_gpt2, NEOX.name: _write_neox,
+    LLAMA.name: _write_llama,
+    GPT2.name: _write_gpt2,
+    NEOX.name: _write_neox,
 }
 
 
@@ -251,7 +277,7 @@ class _Fields:
     def of(cls, path: pathlib.Path) -> "_Fields":
         try:
             values = json.loads(path.read_text())
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise DataError(f"{path} does not exist", "name a Hugging Face model directory") from error
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise DataError(f"{path} is not JSON ({error})", "fetch the directory again") from error

@@ -1,4 +1,4 @@
-"""Models of width 32 with two layers, random everywhere, and their Hugging Face directories."""
+"""Models of width 32 (three layers), random everywhere, and their Hugging Face directories."""
 
 import json
 import pathlib

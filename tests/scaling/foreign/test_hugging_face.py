@@ -13,6 +13,7 @@ from scaling.foreign import config_json, hugging_face
 from scaling.foreign.architectures import ARCHITECTURES
 from scaling.foreign.safetensors_files import INDEX_FILE, SINGLE_FILE
 from scaling.models import ladder
+from scaling.models.config import TransformerConfig
 from tests.scaling.foreign import small_weights
 from tests.scaling.foreign.small_weights import FAMILIES, LENGTH, VOCABULARY
 
@@ -265,6 +266,17 @@ def test_damaged_shards(tmp_path, change, message):
 def test_models_without_an_equivalent_are_not_exported(name, fields, message):
     with pytest.raises(ConfigError, match=message):
         config_json.write(dataclasses.replace(FAMILIES[name], **fields))
+
+
+def test_a_new_field_of_the_architecture_cannot_be_lost_in_silence():
+    """Whoever adds a field to TransformerConfig decides here how config_json and architectures.mismatches treat it."""
+    in_config_json = (
+        "vocab_size width depth heads kv_heads head_dim mlp_dim max_length norm_epsilon rope_theta tied".split()
+    )
+    constrained = "norm norm_position activation positions rope_fraction residual biases".split()
+    without_effect_on_outputs = "family z_loss initialisation".split()
+    known = {*in_config_json, *constrained, *without_effect_on_outputs}
+    assert {field.name for field in dataclasses.fields(TransformerConfig)} == known
 
 
 def test_the_tables_cover_every_family_and_size():

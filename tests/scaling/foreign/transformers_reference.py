@@ -20,8 +20,15 @@ PARTIAL = {"rope_type": "default", "rope_theta": 500.0, "partial_rotary_factor":
 # Everything that may vary does, so that a field which is read wrongly shows.
 MODELS = {
     "llama": transformers.LlamaConfig(
-        **SIZES, **ROTARY, intermediate_size=80, num_key_value_heads=1, head_dim=12, rms_norm_eps=1e-3,
-        rope_parameters={"rope_type": "default", "rope_theta": 500.0}, attention_bias=True, mlp_bias=True,
+        **SIZES,
+        **ROTARY,
+        intermediate_size=80,
+        num_key_value_heads=1,
+        head_dim=12,
+        rms_norm_eps=1e-3,
+        rope_parameters={"rope_type": "default", "rope_theta": 500.0},
+        attention_bias=True,
+        mlp_bias=True,
     ),
     "llama_tied": transformers.LlamaConfig(**SIZES, **ROTARY, intermediate_size=80, tie_word_embeddings=True),
     "gpt2": transformers.GPT2Config(
@@ -34,7 +41,11 @@ MODELS = {
         **SIZES, **ROTARY, intermediate_size=72, hidden_act="gelu_new", rope_parameters=PARTIAL, layer_norm_eps=1e-3
     ),
     "neox_serial_tied": transformers.GPTNeoXConfig(
-        **SIZES, **ROTARY, intermediate_size=72, hidden_act="gelu_new", use_parallel_residual=False,
+        **SIZES,
+        **ROTARY,
+        intermediate_size=72,
+        hidden_act="gelu_new",
+        use_parallel_residual=False,
         tie_word_embeddings=True,
     ),
     "neox_exact_gelu": transformers.GPTNeoXConfig(**SIZES, **ROTARY, intermediate_size=72, hidden_act="gelu"),
