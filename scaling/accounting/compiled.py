@@ -70,7 +70,9 @@ def expected_time(config: RunConfig, devices: int, accelerator: str, utilisation
     """
     published = PUBLISHED_PEAKS.get(accelerator)
     if published is None:
-        raise ConfigError(f"--accelerator {accelerator!r} has no published peak here", f"choose among {sorted(PUBLISHED_PEAKS)}")
+        raise ConfigError(
+            f"--accelerator {accelerator!r} has no published peak here", f"choose among {sorted(PUBLISHED_PEAKS)}"
+        )
     per_token = training_flops_per_token(config.model, config.data.sequence_length)[MFU_CONVENTION]
     tokens_per_second = devices * published.bfloat16 * utilisation / per_token
     return {
@@ -85,6 +87,4 @@ def expected_time(config: RunConfig, devices: int, accelerator: str, utilisation
 
 
 def _shard_bytes(tree: Any) -> int:
-    return sum(
-        math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)
-    )
+    return sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

@@ -60,7 +60,10 @@ def cost_text(cost: Mapping[str, Any]) -> str:
     parameters = cost["parameters"]
     counts = parameters["by_part"] | {"total": parameters["total"], "non-embedding": parameters["non_embedding"]}
     lines += _table("parameters", {name: f"{count:,}" for name, count in counts.items()})
-    flops = {name: f"{value:.4g} a token, {cost['flops'][name]:.4g} in all" for name, value in cost["flops_per_token"].items()}
+    flops = {
+        name: f"{value:.4g} a token, {cost['flops'][name]:.4g} in all"
+        for name, value in cost["flops_per_token"].items()
+    }
     lines += _table("training FLOPs by convention", flops)
     if "bytes_per_device" in cost:
         lines += _table("bytes per device", {name: _size(size) for name, size in cost["bytes_per_device"].items()})

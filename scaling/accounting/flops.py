@@ -3,7 +3,8 @@
 For one small model the conventions in use span a factor 1.5, so a law is only comparable with another when both name theirs. All of them are
 recorded with every run.
 
-A multiply-add counts 2. Training is forward plus backward, and the backward pass costs twice the forward pass (Kaplan et al. 2020, section 2.1), hence the factors 6 and 3.
+A multiply-add counts 2. Training is forward plus backward, and the backward pass costs twice the forward pass (Kaplan et al. 2020, section 2.1), hence
+the factors 6 and 3.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,8 @@
 """Causal self-attention with grouped queries, in blocks of queries that read only the keys they need.
 
-The gradient is written out (the usual softmax backward pass, Dao et al. 2022, appendix B.2, with the weights kept instead of recomputed), because on CPU attention is
-where a small model's step spends most of its time: batch-and-head-major layouts everywhere, row sums taken by the matrix product (a column of ones
-beside the values) instead of a slow reduction over the last axis, and all products in the compute dtype, backward ones too.
+The gradient is written out (the usual softmax backward pass, Dao et al. 2022, appendix B.2, with the weights kept instead of recomputed), because
+attention is where a small model's step on CPU spends most of its time: batch-and-head-major layouts everywhere, row sums taken by the matrix
+product (a column of ones beside the values) instead of a slow reduction over the last axis, and all products in the compute dtype, backward ones too.
 """
 
 import functools
@@ -118,7 +118,9 @@ def _attend_backward(compute_dtype: ComputeDtype, chunk: int, kept, gradient_BxK
     delta_BxKxGxTx1 = jnp.sum(gradient_BxKxGxTxQ * mixed_BxKxGxTxQ, axis=-1, keepdims=True)
     q_gradients = []
     k_gradient, v_gradient = jnp.zeros_like(k_BxKxTxQ), jnp.zeros_like(v_BxKxTxQ)
-    for (start, end), weights_BxKxRxS, inverse_BxKxRx1 in zip(_blocks(length, chunk), weights, inverse_sums, strict=True):
+    for (start, end), weights_BxKxRxS, inverse_BxKxRx1 in zip(
+        _blocks(length, chunk), weights, inverse_sums, strict=True
+    ):
         # The weights are kept unnormalised; normalising the gradient's rows instead touches Q numbers a row, not S.
         gradient_BxKxRxQ = _rows(gradient_BxKxGxTxQ, start, end) * inverse_BxKxRx1
         delta_BxKxRx1 = _rows(delta_BxKxGxTx1, start, end) * inverse_BxKxRx1

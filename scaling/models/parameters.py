@@ -22,8 +22,9 @@ neox     sqrt(2 / (5 width))           2 / (depth sqrt(width))         sqrt(2 / 
 * neox: Black et al. 2022, section 2.1: "small init" of Nguyen and Salazar 2019 and the output scale of Wang and Komatsuzaki 2021 (GPT-J).
 
 **The head** has one more rule, the same for all three. The final norm has unit mean square, so logits at step 0 have the standard deviation
-s = std sqrt(width) and the loss is ln V + s^2 / 2 in expectation. A constant 0.02 passes 2% of ln V at width 693 (vocabulary 1024) and grows with the width without bound, so
-the head, or the tied table, has std = min(the scale above, sqrt(2 HEAD_EXCESS ln V / width)): the expected excess is at most 1% at every width.
+s = std sqrt(width) and the loss is ln V + s^2 / 2 in expectation. A constant 0.02 passes 2% of ln V at width 693 (vocabulary 1024) and grows with the
+width without bound, so the head, or the tied table, has std = min(the scale above, sqrt(2 HEAD_EXCESS ln V / width)): the expected excess is at
+most 1% at every width.
 
 Weight decay applies to kernels of matrix products, the tied table among them. It does not apply to biases and norm scales (GPT-3 and GPT-NeoX
 practice) nor to look-up tables: a row's gradient is zero while its token is absent, yet decoupled decay would shrink it at every step, and a smaller
@@ -124,7 +125,10 @@ def parameter_specs(config: TransformerConfig) -> dict[str, ParameterSpec]:
     }
     if config.positions == "learned":
         specs["embedding/positions"] = ParameterSpec(
-            (config.max_length, width), ("length", "embed"), Normal(scales.positions), decay=False,
+            (config.max_length, width),
+            ("length", "embed"),
+            Normal(scales.positions),
+            decay=False,
             part="position_embedding",
         )
     specs |= _norm(config, "layers/attention_norm", stacked=True)
@@ -180,7 +184,11 @@ def _scales(config: TransformerConfig) -> _Scales:
 
 def _attention(config: TransformerConfig, scales: _Scales) -> dict[str, ParameterSpec]:
     width, head_dim = config.width, config.head_dim
-    outputs = {"query": ("heads", config.heads), "key": ("kv_heads", config.kv_heads), "value": ("kv_heads", config.kv_heads)}
+    outputs = {
+        "query": ("heads", config.heads),
+        "key": ("kv_heads", config.kv_heads),
+        "value": ("kv_heads", config.kv_heads),
+    }
     specs = {}
     for name, (axis, heads) in outputs.items():
         specs[name] = _layer_kernel(

@@ -69,16 +69,27 @@ class Transformer(nn.Module):
 
         def layer(x_BxTxD: jax.Array, layer_parameters: Mapping[str, Any]) -> jax.Array:
             attend = functools.partial(
-                self_attention, parameters=layer_parameters["attention"], config=config, segment_ids_BxT=segment_ids_BxT,
-                angles=angles, compute_dtype=self.compute_dtype, chunk=self.attention_chunk,
+                self_attention,
+                parameters=layer_parameters["attention"],
+                config=config,
+                segment_ids_BxT=segment_ids_BxT,
+                angles=angles,
+                compute_dtype=self.compute_dtype,
+                chunk=self.attention_chunk,
             )
             transform = functools.partial(
-                feed_forward, parameters=layer_parameters["feed_forward"], config=config, compute_dtype=self.compute_dtype
+                feed_forward,
+                parameters=layer_parameters["feed_forward"],
+                config=config,
+                compute_dtype=self.compute_dtype,
             )
             return _residual_block(x_BxTxD, layer_parameters, config, attend, transform)
 
         x_BxTxD = _apply_layers(
-            _rematerialised(layer, self.remat, scanned=self.layers == "scan"), parameters["layers"], x_BxTxD, config.depth,
+            _rematerialised(layer, self.remat, scanned=self.layers == "scan"),
+            parameters["layers"],
+            x_BxTxD,
+            config.depth,
             self.layers,
         )
         if config.norm_position == "pre":
@@ -142,7 +153,9 @@ def _embed(
     return constrain(x_BxTxD, _RESIDUAL_AXES)
 
 
-def _residual_block(x_BxTxD: jax.Array, parameters: Mapping[str, Any], config: TransformerConfig, attend, transform) -> jax.Array:
+def _residual_block(
+    x_BxTxD: jax.Array, parameters: Mapping[str, Any], config: TransformerConfig, attend, transform
+) -> jax.Array:
     """One layer: where norms and sums stand around its two sub-layers."""
     attention_norm, feed_forward_norm = parameters["attention_norm"], parameters["feed_forward_norm"]
     if config.norm_position == "post":

@@ -13,7 +13,11 @@ BASE = "--gin_file=configs/runs/cpu_base.gin"
 
 def cost(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "scaling.cost", *arguments], cwd=PROJECT_ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "scaling.cost", *arguments],
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 

@@ -21,7 +21,9 @@ from tests.conftest import PROJECT_ROOT
 
 
 def test_logical_axes_become_mesh_axes():
-    assert meshes.partition_spec(("layers", "embed", "heads", "head_dim")) == PartitionSpec(None, "fsdp", "tensor", None)
+    assert meshes.partition_spec(("layers", "embed", "heads", "head_dim")) == PartitionSpec(
+        None, "fsdp", "tensor", None
+    )
     assert meshes.partition_spec(("batch", "length", "activation_embed")) == PartitionSpec(("data", "fsdp"), None, None)
     assert meshes.partition_spec((None, "vocab")) == PartitionSpec(None, "tensor")
 
@@ -148,7 +150,12 @@ print(json.dumps(results))
 def on_eight_devices() -> dict:
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "NPROC": "32"}
     done = subprocess.run(
-        [sys.executable, "-c", _ON_EIGHT_DEVICES], cwd=PROJECT_ROOT, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", _ON_EIGHT_DEVICES],
+        cwd=PROJECT_ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout)

@@ -14,7 +14,15 @@ from scaling.training.step import StepKey
 
 # 4 layers, width 128, 4 d feed-forward, vocabulary 1024, tied, no biases: the textbook case of 12 L d^2 + V d.
 PLAIN = TransformerConfig(
-    family="plain", vocab_size=1024, width=128, depth=4, heads=4, kv_heads=4, head_dim=32, mlp_dim=512, activation="gelu",
+    family="plain",
+    vocab_size=1024,
+    width=128,
+    depth=4,
+    heads=4,
+    kv_heads=4,
+    head_dim=32,
+    mlp_dim=512,
+    activation="gelu",
     tied=True,
 )
 
@@ -85,8 +93,13 @@ def test_utilisation_is_model_flops_over_peak():
 
 def key_of(config: TransformerConfig, **execution) -> StepKey:
     return StepKey(
-        model=config, optimizer=OptimizerConfig(weight_decay=0.0), execution=ExecutionConfig(**execution),
-        compute_dtype="float32", batch_size=16, sequence_length=256, isolate_documents=True,
+        model=config,
+        optimizer=OptimizerConfig(weight_decay=0.0),
+        execution=ExecutionConfig(**execution),
+        compute_dtype="float32",
+        batch_size=16,
+        sequence_length=256,
+        isolate_documents=True,
     )
 
 

@@ -53,7 +53,9 @@ def perturbed(config, seed=0, scale=0.1):
 @functools.lru_cache
 def logits_of(model):
     """The jitted forward pass: (parameters, tokens, segments, positions) -> logits."""
-    return jax.jit(lambda parameters, *batch: model.apply({"params": parameters}, *batch), compiler_options=QUICK_COMPILE)
+    return jax.jit(
+        lambda parameters, *batch: model.apply({"params": parameters}, *batch), compiler_options=QUICK_COMPILE
+    )
 
 
 def mean_loss(model, parameters, tokens, segments, positions):

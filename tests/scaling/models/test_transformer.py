@@ -52,7 +52,9 @@ def test_a_logit_depends_on_the_past_and_only_on_the_past(config):
         logits_BxTxV = model.apply({"params": parameters | {"embedding": embedding}}, tokens, *whole_rows(tokens))
         return jnp.sum(logits_BxTxV[0] ** 2, axis=-1)
 
-    sensitivity_TxT = np.abs(jax.jit(jax.jacrev(energy_T), compiler_options=QUICK_COMPILE)(parameters["embedding"]["tokens"])).max(-1)
+    sensitivity_TxT = np.abs(
+        jax.jit(jax.jacrev(energy_T), compiler_options=QUICK_COMPILE)(parameters["embedding"]["tokens"])
+    ).max(-1)
     assert (sensitivity_TxT[np.triu_indices(8, 1)] == 0).all()
     assert (sensitivity_TxT[np.tril_indices(8)] > 0).all()
 
@@ -155,7 +157,9 @@ def test_bfloat16_is_close_and_keeps_float32_outside_products(family):
 def test_the_loss_at_step_0_is_within_2_percent_of_uniform(family, width, vocab_size, tied):
     config = FAMILIES[family](width, vocab_size, max_length=128, tied=tied)
     tokens = random_tokens(config, 8, 128)
-    loss = jax.jit(mean_loss, static_argnums=0, compiler_options=QUICK_COMPILE)(Transformer(config), initial(config), tokens, *whole_rows(tokens))
+    loss = jax.jit(mean_loss, static_argnums=0, compiler_options=QUICK_COMPILE)(
+        Transformer(config), initial(config), tokens, *whole_rows(tokens)
+    )
     assert abs(float(loss) / math.log(vocab_size) - 1) < 0.02
 
 
@@ -165,7 +169,9 @@ def test_the_loss_at_step_0_is_within_2_percent_of_uniform_at_large_width(family
     """A constant 0.02 fails here (6% at width 2048): the rule of the head's scale is what holds it."""
     config = dataclasses.replace(FAMILIES[family](2048, 1024, max_length=64), depth=2)
     tokens = random_tokens(config, 4, 64)
-    loss = jax.jit(mean_loss, static_argnums=0, compiler_options=QUICK_COMPILE)(Transformer(config), initial(config), tokens, *whole_rows(tokens))
+    loss = jax.jit(mean_loss, static_argnums=0, compiler_options=QUICK_COMPILE)(
+        Transformer(config), initial(config), tokens, *whole_rows(tokens)
+    )
     assert abs(float(loss) / math.log(1024) - 1) < 0.02
 
 
