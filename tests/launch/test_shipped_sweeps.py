@@ -39,7 +39,7 @@ def write_stand_in(path: pathlib.Path, vocabulary: ByteVocabulary, tokens: dict[
 
 STORES = {
     "cpu_demo": ("sotu_bpe512/sotu", 512, 4_500_000),
-    "cpu_study": ("light_prose_mixture_bpe4096/light_prose_mixture", 4096, 6_500_000),
+    "cpu_study": ("light_prose_mixture_bpe1024/light_prose_mixture", 1024, 9_500_000),
 }
 DOMAINS = ("wikipedia_leads", "botocore", "cpython_source")
 
@@ -88,11 +88,13 @@ def test_it_repeats_two_points_with_three_seeds(plan):
     assert sorted(map(len, seeds.values()))[-2:] == [3, 3]
 
 
-def test_every_budget_has_models_on_both_sides(plan):
-    """An IsoFLOP curve needs at least three sizes."""
-    budgets: dict[int, set[int]] = {}
+def test_isoflop_curves_have_at_least_three_sizes(plan):
+    """The cheapest budgets may have fewer: only the smallest models can spend them on enough tokens."""
+    budgets = sorted(plan.sweep.parts[0].axes[0].budgets)
+    sizes: dict[float, set[int]] = {budget: set() for budget in budgets}
     for run in plan.runs:
         for spec in run.unit.models:
             if spec.tags["role"] == "fit":
-                budgets.setdefault(round(np.log(cost(spec)) / np.log(2.5)), set()).add(spec.config.model.width)
-    assert len(budgets) == 5 and min(map(len, budgets.values())) >= 3
+                (budget,) = [known for known in budgets if cost(spec) == pytest.approx(known, rel=0.05)]
+                sizes[budget].add(spec.config.model.width)
+    assert all(sizes.values()) and sum(len(widths) >= 3 for widths in sizes.values()) >= 6
