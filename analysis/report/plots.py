@@ -5,8 +5,9 @@ import json
 import numpy as np
 import numpy.typing as npt
 from etils import epath
-from matplotlib import colormaps
+from matplotlib import colormaps, ticker
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 
 from analysis.laws import frontier, optimal
@@ -85,6 +86,7 @@ def isoflop_curves(law: Result, table: RunsTable, ax: Axes) -> Axes:
             label="minimum" if part is slices[-1] else None,
         )  # fmt: skip
     ax.set(xscale="log", xlabel=f"parameters ({table.conventions.parameters})", ylabel="loss (nats per token)")
+    _count_ticks(ax.xaxis)
     _grid(ax)
     _legend(ax, "read off size curves" if law.details["interpolated"] else "budget")
     return ax
@@ -123,6 +125,8 @@ def loss_contours(law: Result, table: RunsTable, ax: Axes, held_out: bool = True
         )
     ax.set(xscale="log", yscale="log", xlim=(d[0], d[-1]), ylim=(n[0], n[-1]), xlabel="tokens")
     ax.set_ylabel(f"parameters ({table.conventions.parameters})")
+    _count_ticks(ax.xaxis)
+    _count_ticks(ax.yaxis)
     _grid(ax)
     ax.legend(fontsize="small", frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
     return ax
@@ -231,42 +235,66 @@ def exponents(laws: list[Result], ax: Axes, key: str = "a") -> Axes:
 
 
 def training_curves(table: RunsTable, ax: Axes) -> Axes | None:
-    """Training loss over tokens for runs whose attempts/*/metrics.jsonl exist; None when there is none."""
+    """Training loss over tokens, trunks included, where attempts/*/metrics.jsonl exist; None when there is none."""
     drawn = False
     for rows, label, colour, _ in _by_size(table):
-        for position, row in enumerate(rows):
-            tokens, loss = _metrics(table.frame["path"].iloc[row])
+        for directory in _trained_directories(table, rows):
+            tokens, loss = _smoothed(*_metrics(directory))
             if len(tokens) < 2:
                 continue
-            ax.plot(tokens, loss, color=colour, linewidth=0.9, alpha=0.8, label=None if position else label)
-            drawn = True
+            ax.plot(tokens, loss, color=colour, linewidth=1.0, alpha=0.8, label=label)
+            drawn, label = True, None
     if not drawn:
         return None
     ax.set(xscale="log", yscale="log", xlabel="tokens", ylabel="training loss (nats per token)")
+    _count_ticks(ax.xaxis)
     _plain_log_ticks(ax)
     _grid(ax)
     _legend(ax)
     return ax
 
 
-def _metrics(directory: str, most: int = 400) -> tuple[list[float], list[float]]:
-    """Tokens and training loss of a run's attempts, thinned to at most `most` points."""
-    tokens, loss = [], []
-    root = epath.Path(directory) / "attempts" if directory else None
-    if root is None or not root.exists():
-        return tokens, loss
-    for path in sorted(root.glob("*/metrics.jsonl")):
+def _trained_directories(table: RunsTable, rows: npt.NDArray[np.int64]) -> list[str]:
+    """The directories of runs, each trunk (which names its branches' cluster) once and before them."""
+    found = {}
+    for path, cluster in table.frame[["path", "cluster"]].iloc[rows].itertuples(index=False):
+        if path:
+            found |= {str(epath.Path(path).with_name(cluster)): None, path: None}
+    return list(found)
+
+
+def _metrics(directory: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Tokens and training loss of a run's attempts."""
+    points = []
+    for path in sorted((epath.Path(directory) / "attempts").glob("*/metrics.jsonl")):
         for line in path.read_text().splitlines():
             try:
                 point = json.loads(line)
             except json.JSONDecodeError:
                 continue  # the last line of an attempt that was killed while it wrote
-            value = point.get("train_loss", point.get("loss"))
-            if isinstance(value, int | float) and isinstance(point.get("tokens"), int | float) and point["tokens"] > 0:
-                tokens.append(float(point["tokens"]))
-                loss.append(float(value))
-    stride = max(1, len(tokens) // most)
-    return tokens[::stride], loss[::stride]
+            if "loss" in point and point["tokens"] > 0:
+                points.append((point["tokens"], point["loss"]))
+    tokens, loss = np.array(points, np.float64).reshape(-1, 2).T
+    return tokens, loss
+
+
+def _smoothed(
+    tokens: npt.NDArray[np.float64], loss: npt.NDArray[np.float64], bins_per_doubling: int = 6
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Means over equal steps of log tokens: batches of a few sequences are noisy, and thousands of points hide each other."""
+    if not len(tokens):
+        return tokens, loss
+    bins = np.unique(np.floor(np.log2(tokens) * bins_per_doubling), return_inverse=True)[1]
+    count = np.bincount(bins)
+    return np.bincount(bins, tokens) / count, np.bincount(bins, loss) / count
+
+
+def _count_ticks(axis: Axis) -> None:
+    """Labels a logarithmic axis of parameters or tokens by 20k, 50k, 100k; powers of ten alone where there are many."""
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if high < 2000 * low else (1,), numticks=30))
+    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: short(value)))
+    axis.set_minor_formatter(ticker.NullFormatter())
 
 
 def _plain_log_ticks(ax: Axes) -> None:
