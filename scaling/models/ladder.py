@@ -39,33 +39,69 @@ def mlp_dim_of(width: int, activation: Activation) -> int:
     return 16 * math.ceil(8 * width / 3 / 16)
 
 
-def llama(width: int, vocab_size: int, max_length: int = 2048, kv_heads: int | None = None, tied: bool = False,
-          z_loss: float = 0.0) -> TransformerConfig:
+def llama(
+    width: int,
+    vocab_size: int,
+    max_length: int = 2048,
+    kv_heads: int | None = None,
+    tied: bool = False,
+    z_loss: float = 0.0,
+) -> TransformerConfig:
     """LLaMA-like (Touvron et al. 2023): RMSNorm before, SwiGLU, rotary positions, no biases, untied head."""
     return TransformerConfig(
-        family="llama", norm="rmsnorm", activation="swiglu", positions="rope", residual="serial", biases=False,
-        initialisation="llama", tied=tied, z_loss=z_loss, **_shape(width, vocab_size, max_length, "swiglu", kv_heads),
+        family="llama",
+        norm="rmsnorm",
+        activation="swiglu",
+        positions="rope",
+        residual="serial",
+        biases=False,
+        initialisation="llama",
+        tied=tied,
+        z_loss=z_loss,
+        **_shape(width, vocab_size, max_length, "swiglu", kv_heads),
     )
 
 
-def kaplan_gpt(width: int, vocab_size: int, max_length: int = 1024, tied: bool = True,
-               z_loss: float = 0.0) -> TransformerConfig:
+def kaplan_gpt(
+    width: int, vocab_size: int, max_length: int = 1024, tied: bool = True, z_loss: float = 0.0
+) -> TransformerConfig:
     """GPT-2-like, as Kaplan et al. 2020 trained: LayerNorm before, GELU, learned positions, biases, tied head."""
     return TransformerConfig(
-        family="kaplan_gpt", norm="layernorm", activation="gelu", positions="learned", residual="serial", biases=True,
-        initialisation="gpt2", tied=tied, z_loss=z_loss, **_shape(width, vocab_size, max_length, "gelu", None),
+        family="kaplan_gpt",
+        norm="layernorm",
+        activation="gelu",
+        positions="learned",
+        residual="serial",
+        biases=True,
+        initialisation="gpt2",
+        tied=tied,
+        z_loss=z_loss,
+        **_shape(width, vocab_size, max_length, "gelu", None),
     )
 
 
-def neox(width: int, vocab_size: int, max_length: int = 2048, tied: bool = False, z_loss: float = 0.0) -> TransformerConfig:
+def neox(
+    width: int, vocab_size: int, max_length: int = 2048, tied: bool = False, z_loss: float = 0.0
+) -> TransformerConfig:
     """GPT-NeoX-like (Black et al. 2022): LayerNorm, GELU, rotary on a quarter of each head, parallel residual, biases."""
     return TransformerConfig(
-        family="neox", norm="layernorm", activation="gelu", positions="rope", rope_fraction=0.25, residual="parallel",
-        biases=True, initialisation="neox", tied=tied, z_loss=z_loss, **_shape(width, vocab_size, max_length, "gelu", None),
+        family="neox",
+        norm="layernorm",
+        activation="gelu",
+        positions="rope",
+        rope_fraction=0.25,
+        residual="parallel",
+        biases=True,
+        initialisation="neox",
+        tied=tied,
+        z_loss=z_loss,
+        **_shape(width, vocab_size, max_length, "gelu", None),
     )
 
 
-def _shape(width: int, vocab_size: int, max_length: int, activation: Activation, kv_heads: int | None) -> dict[str, int]:
+def _shape(
+    width: int, vocab_size: int, max_length: int, activation: Activation, kv_heads: int | None
+) -> dict[str, int]:
     head_dim = head_dim_of(width)
     if width % head_dim:
         raise ConfigError(
@@ -73,6 +109,12 @@ def _shape(width: int, vocab_size: int, max_length: int, activation: Activation,
         )
     heads = width // head_dim
     return dict(
-        vocab_size=vocab_size, width=width, depth=depth_of(width), heads=heads, kv_heads=kv_heads or heads,
-        head_dim=head_dim, mlp_dim=mlp_dim_of(width, activation), max_length=max_length,
+        vocab_size=vocab_size,
+        width=width,
+        depth=depth_of(width),
+        heads=heads,
+        kv_heads=kv_heads or heads,
+        head_dim=head_dim,
+        mlp_dim=mlp_dim_of(width, activation),
+        max_length=max_length,
     )

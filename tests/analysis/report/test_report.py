@@ -117,15 +117,25 @@ def test_plots_return_their_axes_and_training_curves_need_metrics(small_study, l
     assert plots.training_curves(ladder, Figure().add_subplot()) is None
 
 
-def test_training_curves_read_the_attempts(ladder, tmp_path):
-    attempt = tmp_path / "attempts" / "0000"
+def write_curve(directory, steps, first_loss):
+    attempt = directory / "attempts" / "0000"
     attempt.mkdir(parents=True)
-    lines = [json.dumps({"tokens": 1000 * step, "train_loss": 5 - 0.1 * step}) for step in range(1, 9)]
+    lines = [json.dumps({"tokens": 1000 * step, "loss": first_loss - 0.1 * step}) for step in steps]
     (attempt / "metrics.jsonl").write_text("\n".join([*lines, '{"tokens": 90']))
+
+
+def test_training_curves_draw_a_trunk_once_and_each_of_its_branches(ladder, tmp_path):
+    """From directories side by side, named as the table's clusters; a torn last line is left out."""
+    write_curve(tmp_path / "trunk", range(1, 65), 9.0)
+    write_curve(tmp_path / "short", range(33, 41), 8.9)
+    write_curve(tmp_path / "long", range(65, 81), 8.8)
     frame = ladder.frame.assign(path="")
-    frame.loc[0, "path"] = str(tmp_path)
+    frame.loc[[0, 1], "path"] = [str(tmp_path / "short"), str(tmp_path / "long")]
+    frame.loc[[0, 1], "cluster"] = "trunk"
+    frame.loc[1, "params"] = frame.loc[0, "params"]
     ax = plots.training_curves(dataclasses.replace(ladder, frame=frame), Figure().add_subplot())
-    assert len(ax.lines) == 1 and len(ax.lines[0].get_xdata()) == 8
+    assert [line.get_ydata()[0] for line in ax.lines] == pytest.approx([8.9, 5.5, 2.25], abs=0.15)
+    assert all(len(line.get_xdata()) < 40 for line in ax.lines), "64 steps are six points a doubling"
 
 
 def test_inline_figures_use_the_pages_ink(written):

@@ -21,7 +21,9 @@ def test_every_target_counts_once_whatever_the_batch(byte_store, max_tokens):
     counted = tokens[1:][tokens[:-1] != store.eos_id]
     for length, batch_size in ((64, 4), (100, 7)):
         config = EvaluationConfig(batch_size=batch_size)
-        loss = text.evaluate(lambda _, batch: batch.targets.astype(np.float32), None, config, length, True, lambda: None)
+        loss = text.evaluate(
+            lambda _, batch: batch.targets.astype(np.float32), None, config, length, True, lambda: None
+        )
         assert loss.tokens == len(counted)
         assert loss.nats_per_token == pytest.approx(counted.mean(), rel=1e-6)
         assert loss.bytes == store.token_bytes[counted].sum()
