@@ -1,9 +1,4 @@
-"""What the shipped model configurations mean, as one JSON file a configuration: every parameter and the FLOPs per token.
-
-Regenerate after an intended change, and read the difference before committing it:
-
-  python -m tests.scaling.models.golden
-"""
+"""What the shipped model configurations mean: one JSON file each, with every parameter and the FLOPs per token."""
 
 import dataclasses
 import json
@@ -16,7 +11,7 @@ from scaling.accounting.parameters import count_parameters
 from scaling.models.parameters import parameter_specs
 from scaling.run_config import RunConfig
 
-FOLDER = pathlib.Path(__file__).resolve().parents[2] / "golden" / "models"
+FOLDER = pathlib.Path(__file__).resolve().parent / "models"
 
 # A run file around each file of configs/models, at two rungs; the run files are taken as they are.
 _AROUND_A_MODEL = """
@@ -74,10 +69,3 @@ def _run_config(name: str) -> RunConfig:
         path = pathlib.Path(folder) / "run.gin"
         path.write_text(_AROUND_A_MODEL.format(family=family, **_RUNGS[rung]))
         return gin_files.load(RunConfig, [str(path)]).config
-
-
-if __name__ == "__main__":
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    for golden in NAMES:
-        path_of(golden).write_text(json.dumps(table(golden), indent=1) + "\n")
-        print(path_of(golden))
