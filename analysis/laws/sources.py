@@ -2,7 +2,8 @@
 
 A raw frame has one row a run and the columns of :data:`RAW_COLUMNS`, plus `params_<convention>` and
 `flops_<convention>` for every convention that the source knows, and `loss_<domain>` with `loss_error_<domain>` for
-every domain.
+every domain. Records add what they cost (`own_flops_<convention>`, `wall_seconds`, `device_seconds`) and where they come
+from (`store_hash`, `git_commit`).
 """
 
 import json
@@ -27,6 +28,9 @@ RAW_COLUMNS = (
     "seed",
     "tokens",
     "epochs",
+    "schedule",
+    "learning_rate",
+    "batch_tokens",
     "path",
 )
 FILE_COLUMNS = ("params", "tokens", "loss")
@@ -98,10 +102,11 @@ def _flattened(record: dict[str, Any], path: epath.Path) -> dict[str, Any]:
         "seed": record.get("seed"),
         "tokens": record["tokens"],
         "epochs": record.get("epochs") or np.nan,
-        "width": record["model"].get("width"),
-        "depth": record["model"].get("depth"),
-        "learning_rate": record.get("learning_rate"),
-        "device_seconds": record.get("device_seconds"),
+        "schedule": _schedule_name(record.get("schedule")),
+        "learning_rate": _number(record.get("learning_rate")),
+        "batch_tokens": _number(record.get("batch_tokens")),
+        "wall_seconds": _number(record.get("wall_seconds")),
+        "device_seconds": _number(record.get("device_seconds")),
         "store_hash": record.get("store_hash"),
         "git_commit": record.get("git_commit"),
         "primary_domain": record.get("primary_domain"),
@@ -111,10 +116,17 @@ def _flattened(record: dict[str, Any], path: epath.Path) -> dict[str, Any]:
         row[f"params_{convention}"] = record["parameters"][convention]
     for convention, flops in record["flops"].items():
         row[f"flops_{convention}"] = np.nan if flops is None else flops
+    for convention, flops in (record.get("own_flops") or {}).items():
+        row[f"own_flops_{convention}"] = _number(flops)
     for domain, loss in (record.get("losses") or {}).items():
         row[f"loss_{domain}"] = _number(loss["nats_per_token"])
         row[f"loss_error_{domain}"] = _number(loss.get("standard_error"))
     return row
+
+
+def _schedule_name(schedule: dict[str, Any] | str | None) -> str:
+    """The peak is the learning rate; a schedule that is only a name stands for itself."""
+    return str(schedule.get("name", "")) if isinstance(schedule, dict) else schedule or ""
 
 
 def _number(value: Any) -> float:
@@ -170,6 +182,9 @@ def from_frame(frame: pd.DataFrame, source: str = "the table") -> pd.DataFrame:
         "cluster": raw["run_id"],
         "seed": np.nan,
         "epochs": np.nan,
+        "schedule": "",
+        "learning_rate": np.nan,
+        "batch_tokens": np.nan,
         "path": "",
     }
     for column, default in defaults.items():

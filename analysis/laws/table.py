@@ -19,8 +19,10 @@ MINIMUM_DISTINCT = 3
 # Sizes and budgets closer than this are one size or one budget (actual values differ from the nominal ones).
 SIZE_TOLERANCE = 0.02
 COLUMNS = (
-    "run_id", "name", "family", "kind", "cluster", "seed", "params", "tokens", "flops", "loss", "loss_standard_error", "path",
+    "run_id", "name", "family", "kind", "cluster", "seed", "schedule", "learning_rate", "batch_tokens", "params", "tokens", "flops",
+    "loss", "loss_standard_error", "path",
 )  # fmt: skip
+NUMBERS = ("learning_rate", "batch_tokens", "params", "tokens", "flops", "loss", "loss_standard_error")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,8 +168,7 @@ def _counted(raw: pd.DataFrame, conventions: Conventions) -> pd.DataFrame:
         loss=raw[f"loss_{conventions.domain}"],
         loss_standard_error=raw[f"loss_error_{conventions.domain}"],
     )[list(COLUMNS)]
-    numbers = {column: np.float64 for column in ("params", "tokens", "flops", "loss", "loss_standard_error")}
-    return frame.astype(numbers)
+    return frame.astype(dict.fromkeys(NUMBERS, np.float64))
 
 
 def _reasons(raw: pd.DataFrame, frame: pd.DataFrame, conventions: Conventions) -> pd.Series:

@@ -117,3 +117,22 @@ def test_seeds_and_mixed_families_are_said():
     frame = noise_free_frame()
     frame["family"] = pd.Series(["gpt", "llama"] * (len(frame) // 2))
     assert "gpt, llama" in table.build(sources.from_frame(frame)).flags[0]
+
+
+def test_the_table_carries_how_a_run_was_trained_and_what_it_cost(tmp_path):
+    records = synthetic.ladder(0)
+    for item in records:
+        item |= {"schedule": {"name": "cosine", "peak": 0.004}, "own_flops": {"6nd": 5.0, "xla_measured": None}}
+    cosine = table.load(str(synthetic.write(tmp_path, records)))
+    assert set(cosine.frame["schedule"]) == {"cosine"}
+    assert set(cosine.frame["learning_rate"]) == {0.004} and set(cosine.frame["batch_tokens"]) == {2048.0}
+    costs = cosine.raw[["own_flops_6nd", "wall_seconds", "device_seconds"]]
+    assert set(costs.itertuples(index=False, name=None)) == {(5.0, 1.0, 1.0)}
+    assert "own_flops_6nd" not in cosine.flop_conventions()
+
+
+def test_a_file_need_not_say_how_its_runs_were_trained():
+    plain = table.build(sources.from_frame(noise_free_frame())).frame
+    assert set(plain["schedule"]) == {""} and plain[["learning_rate", "batch_tokens"]].isna().all(axis=None)
+    told = table.build(sources.from_frame(noise_free_frame().assign(schedule="wsd", learning_rate=0.1))).frame
+    assert set(told["schedule"]) == {"wsd"} and set(told["learning_rate"]) == {0.1}
