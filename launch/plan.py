@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from launch import expand, states
 from launch.rates import STARTUP_SECONDS, Rates
 from launch.sweep_config import Sweep
-from scaling import gin_files
+from scaling import gin_files, run_stores
 from scaling.accounting import flops, parameters
 from scaling.data.store import TokenStore
-from scaling.errors import ConfigError
+from scaling.errors import ConfigError, DataError
 from scaling.run_config import RunConfig, canonical_json
 from scaling.run_directory import specs_of
 
@@ -190,23 +190,16 @@ def _held_out_tokens(config: RunConfig, stores: _Stores) -> int:
 
 
 def _unit(point: expand.Point, config: RunConfig, root: str, stores: _Stores, sweep_id: str) -> states.Unit:
-    store_hash = stores.open(config.data.store).store_hash
-    specs = specs_of(config, store_hash, name=point.label, sweep_id=sweep_id, tags=point.tags)
+    hashes = run_stores.hashes_of(config, stores.open)
+    specs = specs_of(config, hashes, name=point.label, sweep_id=sweep_id, tags=point.tags)
     return states.Unit(root, tuple(specs))
 
 
 def _check_stores(point: expand.Point, config: RunConfig, stores: _Stores) -> None:
-    store = stores.open(config.data.store)
-    if config.model.vocab_size != store.vocab_size:
-        raise ConfigError(
-            f"{point}: TransformerConfig.vocab_size ({config.model.vocab_size}) is not the vocabulary of the token store "
-            f"{config.data.store} ({store.vocab_size})",
-            f"set the model's vocab_size to {store.vocab_size} or name another store",
-        )
-    for domain in config.evaluation.domains:
-        other = stores.open(domain.store)
-        store.require_vocabulary_of(other)
-        other.split(domain.split)
+    try:
+        run_stores.check(config, stores.open)
+    except DataError as error:
+        raise DataError(f"{point}: {error.what}", error.remedy) from error
 
 
 def _refuse_duplicates(runs: Sequence[PlannedRun]) -> None:

@@ -71,7 +71,7 @@ def train(plan: Plan, tasks: Sequence[Task], engine: LocalEngine, slots: int) ->
     for run in plan.runs:
         spec = run.unit.specs[0]
         run_directory.freeze(
-            plan.root, run.loaded, spec.store_hash, name=run.point.label, sweep_id=plan.sweep_id, tags=run.point.tags
+            plan.root, run.loaded, spec.stores, name=run.point.label, sweep_id=plan.sweep_id, tags=run.point.tags
         )
     progress = SweepProgress(plan.runs, slots)
     try:

@@ -24,7 +24,7 @@ class EvaluationDomain:
       name: the key of its loss in the record.
       store: directory of the token store (its vocabulary must be the training one).
       split: split of that store.
-      max_tokens: at most this many tokens from the start of the split; 0 takes all.
+      max_tokens: at most about this many tokens, in windows spread evenly over the split; 0 takes all.
     """
 
     name: str
@@ -46,6 +46,15 @@ class EvaluationConfig:
     domains: tuple[EvaluationDomain, ...] = ()
     every_tokens: int = 0
     batch_size: int = 16
+
+    def __post_init__(self):
+        names = [domain.name for domain in self.domains]
+        for name in names:
+            if names.count(name) > 1:
+                raise ConfigError(
+                    f"EvaluationConfig.domains has {names.count(name)} domains called {name!r}",
+                    "give each a name of its own: it is the key of its loss in the record",
+                )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,12 +189,25 @@ class RunConfig:
 _OUTSIDE_IDENTITY = ("execution", "checkpoint")
 
 
-def run_id(config: RunConfig, store_hash: str, kind: str, parent: str | None = None) -> str:
+@dataclasses.dataclass(frozen=True)
+class StoreHashes:
+    """Content hashes of the token stores that a run reads; where they lie does not matter.
+
+    Attributes:
+      train: of the training text.
+      held_out: of each evaluation domain, in their order.
+    """
+
+    train: str
+    held_out: tuple[str, ...] = ()
+
+
+def run_id(config: RunConfig, stores: StoreHashes, kind: str, parent: str | None = None) -> str:
     """Names a run by what it computes: 16 hexadecimal digits of a hash over configuration, data and parent.
 
     Args:
       config: the run.
-      store_hash: content hash of the training store; the store's path does not matter.
+      stores: content hashes of its stores.
       kind: "pretrain", "trunk" or "branch".
       parent: run id of the trunk that a branch leaves.
     """
@@ -194,7 +216,7 @@ def run_id(config: RunConfig, store_hash: str, kind: str, parent: str | None = N
         del identity[field]
     del identity["data"]["store"], identity["data"]["placement"]
     identity["evaluation"] = [[domain.name, domain.split, domain.max_tokens] for domain in config.evaluation.domains]
-    content = {"config": identity, "store_hash": store_hash, "kind": kind, "parent": parent}
+    content = {"config": identity, "stores": dataclasses.asdict(stores), "kind": kind, "parent": parent}
     return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:16]
 
 

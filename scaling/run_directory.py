@@ -25,7 +25,7 @@ from etils import epath
 from scaling import gin_files
 from scaling.errors import DataError, OutputError, PlumblineError
 from scaling.optim import schedules
-from scaling.run_config import RunConfig, run_id
+from scaling.run_config import RunConfig, StoreHashes, run_id
 
 SCHEMA_VERSION = 1
 
@@ -61,7 +61,7 @@ class Spec:
       run_id: see :func:`scaling.run_config.run_id`.
       kind: "pretrain" (alone), "trunk" (constant rate, feeds branches) or "branch".
       config: the run.
-      store_hash: content hash of the training store.
+      stores: content hashes of the token stores.
       name: a readable name; free.
       sweep_id: the sweep that asked for the run; empty when none did.
       tags: free strings that reach the record, such as role=fit.
@@ -73,7 +73,7 @@ class Spec:
     run_id: str
     kind: Kind
     config: RunConfig
-    store_hash: str
+    stores: StoreHashes
     name: str = ""
     sweep_id: str = ""
     tags: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -236,7 +236,7 @@ class Attempt:
 def freeze(
     root: str | os.PathLike[str],
     loaded: gin_files.Loaded[RunConfig],
-    store_hash: str,
+    stores: StoreHashes,
     *,
     name: str = "",
     sweep_id: str = "",
@@ -250,7 +250,7 @@ def freeze(
     Args:
       root: the directory that holds runs.
       loaded: the configuration with its Gin text.
-      store_hash: content hash of the training store.
+      stores: content hashes of the token stores (:func:`scaling.run_stores.hashes_of`).
       name, sweep_id, tags: see :class:`Spec`.
 
     Returns:
@@ -259,23 +259,23 @@ def freeze(
     Raises:
       OutputError: the root cannot be written.
     """
-    specs = specs_of(loaded.config, store_hash, name=name, sweep_id=sweep_id, tags=tags)
+    specs = specs_of(loaded.config, stores, name=name, sweep_id=sweep_id, tags=tags)
     return [_freeze_one(root, spec, loaded) for spec in specs]
 
 
 def specs_of(
     config: RunConfig,
-    store_hash: str,
+    stores: StoreHashes,
     *,
     name: str = "",
     sweep_id: str = "",
     tags: Mapping[str, str] | None = None,
 ) -> list[Spec]:
     """The specification of a run, or those of a trunk and its branches; see :func:`freeze`."""
-    shared = dict(store_hash=store_hash, sweep_id=sweep_id, tags=dict(tags or {}), command=gin_files.command_line())
+    shared = dict(stores=stores, sweep_id=sweep_id, tags=dict(tags or {}), command=gin_files.command_line())
     if not config.branches:
-        return [Spec(run_id(config, store_hash, "pretrain"), "pretrain", config, name=name, **shared)]
-    trunk_id = run_id(config, store_hash, "trunk")
+        return [Spec(run_id(config, stores, "pretrain"), "pretrain", config, name=name, **shared)]
+    trunk_id = run_id(config, stores, "trunk")
     branches = [_branch_spec(config, budget, trunk_id, name, shared) for budget in config.branches]
     trunk_name = f"{name}-trunk" if name else ""
     trunk = Spec(
@@ -287,7 +287,7 @@ def specs_of(
 def _branch_spec(config: RunConfig, budget: int, trunk_id: str, name: str, shared: Mapping[str, Any]) -> Spec:
     branch = dataclasses.replace(config, tokens=budget, branches=())
     parent = Parent(trunk_id, schedules.decay_start(branch.schedule, branch.steps))
-    identity = run_id(branch, shared["store_hash"], "branch", trunk_id)
+    identity = run_id(branch, shared["stores"], "branch", trunk_id)
     return Spec(identity, "branch", branch, name=f"{name}-{budget}" if name else "", parent=parent, **shared)
 
 

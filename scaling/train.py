@@ -9,10 +9,9 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from scaling import gin_files, run_directory, verbs
+from scaling import gin_files, run_directory, run_stores, verbs
 from scaling.accounting.flops import training_flops_per_token
 from scaling.accounting.parameters import count_parameters
-from scaling.data.store import TokenStore
 from scaling.errors import EXIT_BAD_INPUT, BadInputError, ConfigError, DivergedError, PlumblineError
 from scaling.run_config import RunConfig
 
@@ -35,12 +34,13 @@ def main(argv: Sequence[str]) -> None:
 def _frozen() -> list[str]:
     """Directories of the run that the Gin files describe; none under --dry_run."""
     loaded = gin_files.load(RunConfig, verbs.gin_file_flags(), verbs.gin_binding_flags())
-    store = TokenStore.open(loaded.config.data.store)
-    for spec in run_directory.specs_of(loaded.config, store.store_hash, name=_NAME.value):
+    run_stores.check(loaded.config)
+    stores = run_stores.hashes_of(loaded.config)
+    for spec in run_directory.specs_of(loaded.config, stores, name=_NAME.value):
         print(f"{spec.run_id} {spec.kind:8} {_described(spec.config)}")
     if _DRY_RUN.value:
         return []
-    directories = run_directory.freeze(_ROOT.value, loaded, store.store_hash, name=_NAME.value)
+    directories = run_directory.freeze(_ROOT.value, loaded, stores, name=_NAME.value)
     return [str(directories[0].path)]
 
 

@@ -27,6 +27,7 @@ ALLOWED = {
         "scaling.optim.schedules",
         "scaling.run_config",
         "scaling.run_directory",
+        "scaling.run_stores",
         "scaling.training.progress",
         "scaling.verbs",
     ),

@@ -110,38 +110,50 @@ def from_rows(rows: np.ndarray, eos_id: int, isolate_documents: bool) -> Batch:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationPlan:
-    """How a split is read for evaluation: in order, every token once, the last window and batch padded.
+    """How a split is read for evaluation: in order, no token twice, the last window and batch padded.
 
     Attributes:
       length: T.
       batch_size: B.
-      num_tokens: tokens read from the start of the split.
+      num_tokens: of the split.
+      num_windows: windows of T targets that are read, spread evenly over all of the split.
     """
 
     length: int
     batch_size: int
     num_tokens: int
-
-    @property
-    def num_windows(self) -> int:
-        """Windows that hold at least one target."""
-        return -(-(self.num_tokens - 1) // self.length)
+    num_windows: int
 
     @property
     def num_batches(self) -> int:
         """Batches."""
         return -(-self.num_windows // self.batch_size)
 
+    def windows(self, number: int) -> np.ndarray:
+        """Windows of one batch, int64 [B]; those past the last one lie behind the split."""
+        all_windows = _covering_windows(self.num_tokens, self.length)
+        ordinals = number * self.batch_size + np.arange(self.batch_size, dtype=np.int64)
+        return np.where(ordinals < self.num_windows, ordinals * all_windows // self.num_windows, all_windows)
+
 
 def evaluation_plan(split: Split, length: int, batch_size: int, max_tokens: int = 0) -> EvaluationPlan:
-    """Plans the evaluation of at most `max_tokens` tokens (0: all) of a split.
+    """Plans the evaluation of a split: all of it, or `max_tokens` tokens in whole windows (at least one).
+
+    The windows of a part are spread evenly, so that every long document counts: the first tokens of a split may come from very few, and the
+    standard error is one over documents.
 
     Raises:
       DataError: the split is shorter than two tokens.
     """
     split.num_windows(1)
-    limit = min(max_tokens, split.num_tokens) if max_tokens else split.num_tokens
-    return EvaluationPlan(length, batch_size, max(limit, 2))
+    windows = _covering_windows(split.num_tokens, length)
+    wanted = max(1, max_tokens // length) if max_tokens else windows
+    return EvaluationPlan(length, batch_size, split.num_tokens, min(wanted, windows))
+
+
+def _covering_windows(num_tokens: int, length: int) -> int:
+    """Windows that hold at least one target."""
+    return -(-(num_tokens - 1) // length)
 
 
 def evaluation_batches(split: Split, plan: EvaluationPlan, isolate_documents: bool = True) -> Iterator[EvaluationBatch]:
@@ -154,8 +166,7 @@ def evaluation_batch(
     split: Split, plan: EvaluationPlan, number: int, isolate_documents: bool = True
 ) -> EvaluationBatch:
     """One batch of :func:`evaluation_batches`; a pure function of its number, so hosts can share the work."""
-    windows = number * plan.batch_size + np.arange(plan.batch_size, dtype=np.int64)
-    places = windows[:, None] * plan.length + np.arange(plan.length + 1, dtype=np.int64)[None, :]
+    places = plan.windows(number)[:, None] * plan.length + np.arange(plan.length + 1, dtype=np.int64)[None, :]
     inside = places < plan.num_tokens
     rows = np.where(inside, split.tokens[np.minimum(places, plan.num_tokens - 1)], 0).astype(np.int32)
     batch = from_rows(rows, split.eos_id, isolate_documents)

@@ -95,18 +95,10 @@ def ratio_standard_error(numerators: np.ndarray, denominators: np.ndarray) -> fl
 
 @dataclasses.dataclass(frozen=True)
 class HeldOutText:
-    """One domain, opened."""
+    """One domain with its opened store, which :func:`scaling.run_stores.check` has seen."""
 
     domain: EvaluationDomain
     store: TokenStore
-
-    @classmethod
-    def open(cls, domain: EvaluationDomain, trained_on: TokenStore) -> "HeldOutText":
-        """Opens the store and checks that its vocabulary is the training one; raises DataError where it is not."""
-        store = TokenStore.open(domain.store)
-        trained_on.require_vocabulary_of(store)
-        store.split(domain.split)
-        return cls(domain, store)
 
     def evaluate(
         self,

@@ -2,15 +2,17 @@
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
 
+from scaling import run_stores
 from scaling.accounting import flops
 from scaling.data.store import TokenStore
-from scaling.errors import DataError, InterruptedRunError
+from scaling.errors import InterruptedRunError
 from scaling.optim import schedules
 from scaling.run_directory import Attempt, RunDirectory, Spec, Status
 from scaling.training import outcome, provenance
@@ -237,20 +239,16 @@ def _branch_points(directory: RunDirectory, spec: Spec) -> frozenset[int]:
 
 
 def _open_texts(spec: Spec) -> tuple[TokenStore, list[HeldOutText]]:
-    store = TokenStore.open(spec.config.data.store)
-    if store.store_hash != spec.store_hash:
-        raise DataError(
-            f"the token store {spec.config.data.store} holds other data than this run was frozen with "
-            f"({store.store_hash[:12]} instead of {spec.store_hash[:12]})",
-            "restore that store, or start a new run on this one",
-        )
-    if store.vocab_size != spec.config.model.vocab_size:
-        raise DataError(
-            f"TransformerConfig.vocab_size is {spec.config.model.vocab_size}, but the vocabulary of {spec.config.data.store} has "
-            f"{store.vocab_size} ids",
-            f"set vocab_size to {store.vocab_size}",
-        )
-    return store, [HeldOutText.open(domain, store) for domain in spec.config.evaluation.domains]
+    run_stores.require_frozen(spec.stores, spec.config, _open_verified)
+    run_stores.check(spec.config, _open_verified)
+    store = _open_verified(spec.config.data.store)
+    return store, [HeldOutText(domain, _open_verified(domain.store)) for domain in spec.config.evaluation.domains]
+
+
+@functools.lru_cache
+def _open_verified(path: str) -> TokenStore:
+    """Opens a store and re-reads every byte, once per process; runs of a sweep share theirs."""
+    return TokenStore.open(path, verify="hash")
 
 
 def _show_progress(session: Session, done: int) -> None:

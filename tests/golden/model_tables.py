@@ -1,7 +1,6 @@
 """What the shipped model configurations mean: one JSON file each, with every parameter and the FLOPs per token."""
 
 import dataclasses
-import json
 import pathlib
 import tempfile
 

@@ -113,7 +113,7 @@ class Laboratory:
         """The units of a sweep, their directories made."""
         plan = self.plan(text)
         for run in plan.runs:
-            run_directory.freeze(self.root, run.loaded, run.unit.specs[0].store_hash, tags=run.point.tags)
+            run_directory.freeze(self.root, run.loaded, run.unit.specs[0].stores, tags=run.point.tags)
         return [run.unit for run in plan.runs]
 
     def started(self) -> list[str]:

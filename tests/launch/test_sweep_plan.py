@@ -25,7 +25,7 @@ def test_run_ids_are_those_of_frozen_directories(lab):
     plan = lab.plan(PARTS + part("a", "WIDTH", (16, 32)) + part("b", "BRANCHES", ((3_200, 6_400),)))
     assert not lab.root.exists()
     for run in plan.runs:
-        frozen = run_directory.freeze(lab.root, run.loaded, run.unit.specs[0].store_hash)
+        frozen = run_directory.freeze(lab.root, run.loaded, run.unit.specs[0].stores)
         assert [directory.path.name for directory in frozen] == [spec.run_id for spec in run.unit.specs]
     assert plan.models == 4
 
@@ -78,7 +78,7 @@ def test_repeated_text_is_a_warning_or_an_error(lab):
 
 
 def test_a_vocabulary_that_is_not_the_store_s_is_refused(lab):
-    with pytest.raises(ConfigError, match="vocab_size"):
+    with pytest.raises(DataError, match="vocab_size"):
         lab.plan(PARTS + part("a", "WIDTH", (16,)) + part("b", "ladder.llama.vocab_size", (300,)))
 
 

@@ -22,7 +22,7 @@ sweep_config.Grid.values = {values}
 def frozen_plan(lab, binding: str, values: object):
     plan = lab.plan(GRID.format(binding=binding, values=values))
     for run in plan.runs:
-        run_directory.freeze(lab.root, run.loaded, run.unit.specs[0].store_hash)
+        run_directory.freeze(lab.root, run.loaded, run.unit.specs[0].stores)
     return plan
 
 

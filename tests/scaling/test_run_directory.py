@@ -7,14 +7,14 @@ import pytest
 from scaling import run_directory
 from scaling.errors import ConfigError, OutputError
 from scaling.gin_files import Loaded
-from scaling.run_config import CheckpointConfig, ExecutionConfig, run_id
+from scaling.run_config import CheckpointConfig, EvaluationConfig, EvaluationDomain, ExecutionConfig, StoreHashes, run_id
 from tests.scaling.training import small_runs
 
-HASH = "0" * 64
+HASHES = StoreHashes("0" * 64, ("1" * 64,))
 
 
-def name_of(config, store_hash=HASH):
-    return run_id(config, store_hash, "pretrain")
+def name_of(config, stores=HASHES):
+    return run_id(config, stores, "pretrain")
 
 
 def test_the_name_depends_on_what_is_computed_and_on_nothing_else():
@@ -32,22 +32,23 @@ def test_the_name_depends_on_what_is_computed_and_on_nothing_else():
         dataclasses.replace(config, data=dataclasses.replace(config.data, isolate_documents=False)),
         dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, domains=())),
     ]
-    names = {name_of(config), name_of(config, "1" * 64), *map(name_of, different)}
-    assert len(names) == len(different) + 2
+    other_stores = [StoreHashes("2" * 64, HASHES.held_out), StoreHashes(HASHES.train, ("2" * 64,))]
+    names = {name_of(config), *(name_of(config, stores) for stores in other_stores), *map(name_of, different)}
+    assert len(names) == 1 + len(other_stores) + len(different)
 
 
 def test_freezing_twice_changes_nothing(tmp_path):
     loaded = Loaded(small_runs.config("stores/here"), "a = 1", "b = 2")
-    (first,) = run_directory.freeze(tmp_path, loaded, HASH, tags={"role": "fit"})
+    (first,) = run_directory.freeze(tmp_path, loaded, HASHES, tags={"role": "fit"})
     before = (first.path / "spec.json").read_text()
-    (second,) = run_directory.freeze(tmp_path, loaded, HASH, tags={"role": "other"})
+    (second,) = run_directory.freeze(tmp_path, loaded, HASHES, tags={"role": "other"})
     assert second.path == first.path and (second.path / "spec.json").read_text() == before
     assert first.status() == "new" and first.spec.tags == {"role": "fit"}
 
 
 def test_a_trunk_knows_its_branches_and_they_their_trunk():
     config = small_runs.config("stores/here", branches=(20 * 512, 40 * 512))
-    trunk, short, long = run_directory.specs_of(config, HASH, name="x")
+    trunk, short, long = run_directory.specs_of(config, HASHES, name="x")
     assert trunk.branches == (short.run_id, long.run_id)
     assert short.parent == run_directory.Parent(trunk.run_id, 16)
     assert (trunk.last_step, short.last_step, long.first_step) == (32, 20, 32)
@@ -62,4 +63,11 @@ def test_impossible_branches_are_refused(branches):
 def test_a_root_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "root").write_text("")
     with pytest.raises(OutputError, match="cannot be written"):
-        run_directory.freeze(tmp_path / "root", Loaded(small_runs.config("stores/here"), "", ""), HASH)
+        run_directory.freeze(tmp_path / "root", Loaded(small_runs.config("stores/here"), "", ""), HASHES)
+
+
+def test_two_held_out_domains_of_one_name_are_refused():
+    """The second loss would silently replace the first in the record."""
+    domain = EvaluationDomain("speeches", "stores/here")
+    with pytest.raises(ConfigError, match="2 domains called 'speeches'"):
+        EvaluationConfig(domains=(domain, domain))

@@ -133,11 +133,16 @@ def test_evaluation_reads_every_token_once_and_names_its_document(small_store):
     assert counted == split.num_tokens - split.num_documents
 
 
-def test_evaluation_of_a_part_reads_only_that_part(small_store):
+def test_evaluation_of_a_part_is_spread_over_the_split(small_store):
+    """A third of the tokens, none twice, from the first window to the last third: a part from the start would miss most documents."""
     split = small_store.split("validation")
-    plan = batches.evaluation_plan(split, LENGTH, batch_size=4, max_tokens=50)
+    whole = batches.evaluation_plan(split, LENGTH, batch_size=4)
+    plan = batches.evaluation_plan(split, LENGTH, batch_size=4, max_tokens=split.num_tokens // 3)
+    windows = np.concatenate([plan.windows(number) for number in range(plan.num_batches)])[: plan.num_windows]
+    assert plan.num_windows == split.num_tokens // 3 // LENGTH and len(set(windows)) == plan.num_windows
+    assert windows[0] == 0 and (np.diff(windows) >= 3).all() and windows[-1] >= whole.num_windows - 4
     real = sum(int((batch.segment_ids > 0).sum()) for batch, _ in batches.evaluation_batches(split, plan))
-    assert real == 49
+    assert real == plan.num_windows * LENGTH
 
 
 def test_a_split_shorter_than_a_window_is_refused(small_store):

@@ -6,9 +6,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from scaling import run_directory
+from scaling import run_directory, run_stores
 from scaling.data.config import DataConfig
-from scaling.data.store import TokenStore
 from scaling.gin_files import Loaded
 from scaling.models import ladder
 from scaling.optim.config import OptimizerConfig, ScheduleConfig
@@ -33,7 +32,7 @@ def config(store: str, **fields) -> RunConfig:
 
 def freeze(root: pathlib.Path, run: RunConfig) -> list[RunDirectory]:
     """The directories of a run without Gin files."""
-    return run_directory.freeze(root, Loaded(run, "", ""), TokenStore.open(run.data.store).store_hash)
+    return run_directory.freeze(root, Loaded(run, "", ""), run_stores.hashes_of(run))
 
 
 def train(root: pathlib.Path, run: RunConfig) -> list[RunDirectory]:

@@ -11,13 +11,12 @@ from scaling.run_config import EvaluationConfig, EvaluationDomain
 from scaling.training.evaluation import DocumentSums, HeldOutText, ratio_standard_error
 
 
-@pytest.mark.parametrize("max_tokens", [0, 5_000])
-def test_every_target_counts_once_whatever_the_batch(byte_store, max_tokens):
+def test_every_target_counts_once_whatever_the_batch(byte_store):
     """A model that gives token v the loss v makes the expected sums known exactly."""
     store = TokenStore.open(byte_store)
-    text = HeldOutText.open(EvaluationDomain("speeches", byte_store, max_tokens=max_tokens), store)
+    text = HeldOutText(EvaluationDomain("speeches", byte_store), store)
     split = store.split("validation")
-    tokens = np.asarray(split.tokens)[: max_tokens or None].astype(np.int64)
+    tokens = np.asarray(split.tokens).astype(np.int64)
     counted = tokens[1:][tokens[:-1] != store.eos_id]
     for length, batch_size in ((64, 4), (100, 7)):
         config = EvaluationConfig(batch_size=batch_size)
