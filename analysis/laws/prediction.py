@@ -1,11 +1,11 @@
 """The loss of a run that is still to be trained, or was held out: a prediction whose interval means what it says.
 
 Three uncertainties add up in ln L. *Parameters*: the bootstrap replicates of the law. *Noise*: one run on one trunk
-(not the sampling error of the held-out text, which all runs share). *Form*: the law may be wrong beyond the data. That last one is estimated
-twice and the larger is taken: by how far the nearest rival form goes elsewhere, weighted by its credibility (the
-variance of a two-model average with BIC weights, Kass and Raftery 1995), and by rollouts, in which the law is fitted to
-the cheapest runs and predicts the dearer ones; errors beyond what parameters and noise explain are taken to grow in
-proportion to the distance in ln C.
+(not the sampling error of the held-out text, which all runs share). *Form*: the law may be wrong beyond the data. That
+last one is estimated twice and the larger is taken. The nearest rival form is true with probability w, its credibility
+by BIC (Kass and Raftery 1995); the forecast stays at the law, so the mean square error about it is w times the square of
+how far the two are apart. And in rollouts the law is fitted to the cheapest runs and predicts the dearer ones; errors
+beyond what parameters and noise explain are taken to grow in proportion to the distance in ln C.
 """
 
 import dataclasses
@@ -25,6 +25,7 @@ ROLLOUT_FRACTIONS = (0.45, 0.6, 0.75, 0.9)
 _FEWEST_TO_FIT = 8
 _FAR = 10.0
 _NEGLIGIBLE = 1e-4
+_FITS_BETTER = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +43,16 @@ class Doubt:
     rival_weight: float
     rollout_slope: float
     rollouts: FloatArray
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What speaks against the law as a whole, in words."""
+        if self.rival is None or self.rival_weight <= _FITS_BETTER:
+            return ()
+        return (
+            f"by BIC the rival form {self.rival.name} describes these runs better (credibility {self.rival_weight:.2f}): the law's "
+            "extrapolation is one of two, and its interval reaches the other",
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +123,9 @@ class Check:
         return {**values, "sigma": finite(self.sigma), "forecast": self.forecast.to_json()}
 
 
-def doubt_of(table: RunsTable, law: Result, rival: Result | NotFitted | None, noise: Noise) -> Doubt:
+def doubt_of(
+    table: RunsTable, law: Result, rival: Result | NotFitted | None, noise: Noise, delta: float = engine.HUBER_DELTA
+) -> Doubt:
     """Estimates form uncertainty.
 
     Args:
@@ -120,6 +133,7 @@ def doubt_of(table: RunsTable, law: Result, rival: Result | NotFitted | None, no
       law: the parametric law fitted to them.
       rival: another form fitted to the same runs.
       noise: of a run around the law.
+      delta: the Huber threshold of both fits.
     """
     rollouts, variances = _rollouts(table, noise)
     slope = 0.0
@@ -129,12 +143,22 @@ def doubt_of(table: RunsTable, law: Result, rival: Result | NotFitted | None, no
         slope = float(np.sqrt(max(0.0, excess)))
     if not isinstance(rival, Result):
         return Doubt(None, 0.0, slope, rollouts)
-    # BIC of the two fits, with the robust objective in the place of the sum of squares.
+    return Doubt(rival, credibility(table, law, rival, noise, delta), slope, rollouts)
+
+
+def credibility(table: RunsTable, law: Result, rival: Result, noise: Noise, delta: float = engine.HUBER_DELTA) -> float:
+    """The probability of the rival beside the law by BIC, from the likelihood that both fits maximise.
+
+    Branches that share a trunk's noise repeat each other, so the evidence is that of fewer independent runs: their number
+    over the design effect 1 + (runs a trunk − 1)·(share of the variance that a trunk's runs have in common).
+    """
     count = len(table)
-    difference = count * np.log(max(rival.objective, 1e-300) / max(law.objective, 1e-300))
-    difference += (len(rival.theta) - len(law.theta)) * np.log(count)
-    weight = float(1 / (1 + np.exp(np.clip(difference / 2, -50, 50))))
-    return Doubt(rival, weight, slope, rollouts)
+    shared = (noise.between / noise.total) ** 2 if noise.total > 0 else 0.0
+    a_trunk = float(np.mean(np.bincount(table.codes("cluster"))))
+    independent = count / (1 + (a_trunk - 1) * shared)
+    against = engine.deviance(rival.objective, count, delta) - engine.deviance(law.objective, count, delta)
+    difference = against * independent / count + (len(rival.theta) - len(law.theta)) * np.log(independent)
+    return float(1 / (1 + np.exp(np.clip(difference / 2, -50, 50))))
 
 
 def _rollouts(table: RunsTable, noise: Noise) -> tuple[FloatArray, FloatArray]:
@@ -195,7 +219,7 @@ def forecast(
     rival_sd = 0.0
     if doubt.rival is not None:
         apart = float(doubt.rival.log_loss(params, tokens, flops)[0]) - centre
-        rival_sd = float(np.sqrt(doubt.rival_weight * (1 - doubt.rival_weight))) * abs(apart)
+        rival_sd = float(np.sqrt(doubt.rival_weight)) * abs(apart)
     rollout_sd = doubt.rollout_slope * max(0.0, float(np.log(reach["flops"])))
     form_sd = max(rival_sd, rollout_sd)
     noise_sd = noise.total
@@ -208,7 +232,7 @@ def forecast(
     parts = {"parameters": float(np.std(replicates)), "noise": noise_sd, "form": form_sd}
     return Forecast(
         float(params), float(tokens), float(flops), float(np.exp(centre)), (float(low), float(high)), level, parts, reach,
-        _flags(law, reach, rival_sd, rollout_sd, len(doubt.rollouts)),
+        (*doubt.flags, *_flags(law, reach, rival_sd, rollout_sd, len(doubt.rollouts))),
     )  # fmt: skip
 
 

@@ -130,7 +130,7 @@ def fit_all(table: RunsTable, options: Options = Options()) -> Study:
         *kaplan.fit_all(table, draws, options.level, surface, options.delta),
     ]
     laws = {law.name: law for law in fitted}
-    doubt = prediction.doubt_of(table, surface, laws[kaplan.ND_NAME], run_noise)
+    doubt = prediction.doubt_of(table, surface, laws[kaplan.ND_NAME], run_noise, options.delta)
     checks = [
         prediction.check(
             row.loss, row.run_id,
