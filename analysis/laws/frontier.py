@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from analysis.laws import bootstrap, engine, fitting
 from analysis.laws.power_sums import PowerSum, Term
-from analysis.laws.result import Estimate, Result, estimate
+from analysis.laws.result import Certificate, Estimate, Result, estimate
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -26,8 +26,8 @@ _LINES = 4
 class Points:
     """Optima by budget: logarithms of C [B] and, for the table and every replicate, of N, D, L at the optimum.
 
-    The first row of `log_params`, `log_tokens`, `log_loss` [1 + R, B] is the table itself; NaN marks a budget that a
-    replicate could not use.
+    The first row of `log_params`, `log_tokens`, `log_loss` [1 + R, B] is the table itself; NaN marks what it or a replicate
+    does not know there.
     """
 
     log_flops: FloatArray
@@ -53,9 +53,9 @@ def result_of(
     """Fits the three frontiers to points and dresses them as a Result. Its predictor takes C."""
     intercept_n, slope_n = line(points.log_flops, points.log_params, points.weights)
     intercept_d, slope_d = line(points.log_flops, points.log_tokens, points.weights)
-    form = WITH_FLOOR if len(points.log_flops) >= _FLOOR_FROM else WITHOUT_FLOOR
-    loss, certificate, objective = _loss_frontier(form, points)
-    theta = np.concatenate([np.stack([intercept_n, slope_n, intercept_d, slope_d], axis=1), loss], axis=1)
+    form = WITH_FLOOR if np.isfinite(points.log_loss[0]).sum() >= _FLOOR_FROM else WITHOUT_FLOOR
+    loss = _loss_frontier(form, points)
+    theta = np.concatenate([np.stack([intercept_n, slope_n, intercept_d, slope_d], axis=1), loss.theta], axis=1)
 
     def number(values: FloatArray) -> Estimate:
         return estimate(values[0], values[1:], level, method)
@@ -64,12 +64,15 @@ def result_of(
     parameters |= {"A": np.exp(theta[:, _LINES]), "gamma": theta[:, _LINES + len(form.terms)]}
     if form is WITH_FLOOR:
         parameters["E"] = np.exp(theta[:, _LINES + 1])
+    certificate = dataclasses.replace(loss.certificate, about="the loss frontier")
     if certificate.active_bounds:
         flags = (*flags, f"the frontier's {', '.join(certificate.active_bounds)} ran to a bound")
+    if loss.failed:
+        flags = (*flags, f"the loss frontier found no optimum in {loss.failed} of {len(theta) - 1} replicates: rejected")
     predict_loss = fitting.predictor_of(form)
     return Result(
         name=name, form=equation, source=source, parameters={key: number(values) for key, values in parameters.items()},
-        derived=extra, objective=objective, objective_name="sum of Huber(1e-3) of log residuals of the loss frontier",
+        derived=extra, objective=loss.objective, objective_name="sum of Huber(1e-3) of log residuals of the loss frontier",
         certificate=certificate, flags=flags, run_ids=run_ids, theta=theta[0], replicates=theta[1:],
         predictor=lambda theta_RxP, n, d, c: predict_loss(theta_RxP[:, _LINES:], n, d, c), level=level, details=details,
     )  # fmt: skip
@@ -94,30 +97,35 @@ def line(x_B: FloatArray, y_RxB: FloatArray, weight_B: FloatArray) -> tuple[Floa
     return np.where(usable, mean_y - slope * mean_x, np.nan), np.where(usable, slope, np.nan)
 
 
-def _loss_frontier(form: PowerSum, points: Points) -> tuple[FloatArray, Any, float]:
+@dataclasses.dataclass(frozen=True)
+class _LossFrontier:
+    """Parameters of the table and of every replicate [1 + R, P], NaN where a replicate found no optimum; `failed` counts those."""
+
+    theta: FloatArray
+    certificate: Certificate
+    objective: float
+    failed: int
+
+
+def _loss_frontier(form: PowerSum, points: Points) -> _LossFrontier:
     x_BxV = np.stack([np.zeros_like(points.log_flops), np.zeros_like(points.log_flops), points.log_flops], axis=1)
-    centre = x_BxV.mean(axis=0)
-    y_RxB = points.log_loss
-    known = np.isfinite(y_RxB)
-    optimum = engine.solve(form, x_BxV - centre, y_RxB[0], np.ones(len(points.log_flops)))
+    known = np.isfinite(points.log_loss)
+    centre = x_BxV[known[0]].mean(axis=0)
+    x_BxV, weight, y_RxB = x_BxV - centre, known.astype(np.float64), np.where(known, points.log_loss, 0.0)
+    own = known[0]
+    optimum = engine.solve(form, x_BxV[own], y_RxB[0, own], weight[0, own])
     theta = np.full((len(y_RxB), len(form.names)), np.nan)
     theta[0] = optimum.theta
     rows = np.flatnonzero(known.sum(axis=1) >= len(form.names))
     rows = rows[rows > 0]
     if len(rows):
         start = np.tile(optimum.theta, (len(rows), 1))
-        values = np.where(known, y_RxB, 0.0)[rows]
-        found = engine.minimise(
-            form,
-            x_BxV - centre,
-            values,
-            known[rows].astype(np.float64),
-            start,
-            form.bounds(y_RxB[0]),
-            max_iterations=60,
-        )
-        theta[rows] = found.theta
-    return fitting.uncentred(form, theta, centre), optimum.certificate, optimum.objective
+        bounds = form.bounds(y_RxB[0, own])
+        found = engine.minimise(form, x_BxV, y_RxB[rows], weight[rows], start, bounds)
+        # What is not an optimum is the optimiser's noise and not the data's.
+        theta[rows[found.accepted]] = found.theta[found.accepted]
+    failed = int(np.isnan(theta[1:, 0]).sum())
+    return _LossFrontier(fitting.uncentred(form, theta, centre), optimum.certificate, optimum.objective, failed)
 
 
 def resampled(reading_BxK: FloatArray, y_K: FloatArray, draws: bootstrap.Draws) -> FloatArray:

@@ -50,6 +50,7 @@ class Certificate:
       active_bounds: parameters that ended on a bound.
       condition_number: of the Jacobian with columns scaled to unit length, in centred coordinates.
       identifiability: `good`, `weak` or `none`, judged by the condition number and the intervals.
+      about: the part of the law that was optimised; empty for all of it.
     """
 
     starts: int
@@ -60,6 +61,7 @@ class Certificate:
     active_bounds: tuple[str, ...]
     condition_number: float
     identifiability: str
+    about: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Every field as a JSON value."""
@@ -74,7 +76,7 @@ class Certificate:
         return (
             f"{self.starts_at_best} of {self.starts} starts reached it, {optima} met{second}; "
             f"relative gradient {self.gradient_relative:.0e}; conditioning {self.condition_number:.3g}; "
-            f"identifiability {self.identifiability}{bounds}"
+            f"identifiability {self.identifiability}{f' (of {self.about} alone)' if self.about else ''}{bounds}"
         )
 
 
