@@ -1,6 +1,6 @@
 """Fits every scaling law to a directory of runs or a table, and writes laws.json, plots and one report.html.
 
-python -m analysis.fit_laws --runs=DIR|CSV --output_dir=DIR [--parameters=total|non_embedding] [--dry_run]
+python -m analysis.fit_laws --runs=DIR|CSV --output_dir=DIR [--sweep=NAME] [--parameters=total|non_embedding] [--dry_run]
 """
 
 import time
@@ -38,6 +38,7 @@ _BOOTSTRAP = flags.DEFINE_integer("bootstrap", 1000, "Bootstrap replicates; 0 fo
 _LEVEL = flags.DEFINE_float("level", 0.9, "Nominal coverage of the intervals.", lower_bound=0.5, upper_bound=0.999)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the bootstrap.")
 _HELD_OUT = flags.DEFINE_list("held_out", [], "Run ids to hold out, beside the runs tagged role=held_out.")
+_SWEEP = flags.DEFINE_string("sweep", None, "Only runs of this sweep: its name, or its id.")
 _TITLE = flags.DEFINE_string("title", "Scaling laws", "Title of the report.")
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Show the runs that would be fitted, and write nothing.")
 
@@ -48,11 +49,12 @@ def main(argv: Sequence[str]) -> None:
     started = time.monotonic()
     if not _OUTPUT_DIR.value and not _DRY_RUN.value:
         raise ConfigError("--output_dir is missing", "say where the report goes, or add --dry_run")
+    if verbs.gin_file_flags() or verbs.gin_binding_flags():
+        raise ConfigError("fit_laws reads no Gin file and no binding", "remove --gin_file and --gin.NAME=value")
     options = study.Options(_BOOTSTRAP.value, _LEVEL.value, _SEED.value, budgets=_budgets())
     try:
-        runs = table.load(
-            _RUNS.value, table.Conventions(_PARAMETERS.value, _FLOPS.value, _DOMAIN.value), tuple(_HELD_OUT.value)
-        )
+        conventions = table.Conventions(_PARAMETERS.value, _FLOPS.value, _DOMAIN.value)
+        runs = table.load(_RUNS.value, conventions, tuple(_HELD_OUT.value), _SWEEP.value)
         if _DRY_RUN.value:
             print(
                 "\n".join(

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from analysis.laws import bootstrap, engine, envelope, isoflop, kaplan, noise, optimal, parametric, prediction
+from analysis.laws.errors import TableError
 from analysis.laws.result import NotFitted, Result, finite
 from analysis.laws.table import PAIRED_FLOPS, Conventions, RunsTable
 
@@ -172,7 +173,11 @@ def _other_conventions(table: RunsTable, options: Options) -> list[UnderConventi
         for flops in dict.fromkeys(
             [name for name in (PAIRED_FLOPS[parameters], table.conventions.flops) if name in names] + list(names)
         ):
-            other = table.under(Conventions(parameters, flops, table.conventions.domain))
+            try:
+                other = table.under(Conventions(parameters, flops, table.conventions.domain))
+            except TableError:
+                # Sizes that differ in one count may be too few in another; that must not cost the fit in hand.
+                continue
             # L(N, D) does not depend on how compute is counted; its optimum for a budget does.
             law = law or parametric.fit(other, level=options.level, delta=options.delta)
             error = None

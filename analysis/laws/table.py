@@ -18,6 +18,8 @@ MINIMUM_RUNS = 6
 MINIMUM_DISTINCT = 3
 # Sizes and budgets closer than this are one size or one budget (actual values differ from the nominal ones).
 SIZE_TOLERANCE = 0.02
+# Losses that agree to rounding are one loss.
+_SAME_LOSS = 1e-12
 COLUMNS = (
     "run_id", "name", "family", "kind", "cluster", "seed", "schedule", "learning_rate", "batch_tokens", "params", "tokens", "flops",
     "loss", "loss_standard_error", "path",
@@ -95,18 +97,21 @@ class RunsTable:
         return tuple(name for name in names if np.isfinite(used[f"flops_{name}"].to_numpy(np.float64)).all())
 
 
-def load(path: str, conventions: Conventions = Conventions(), held_out_ids: tuple[str, ...] = ()) -> RunsTable:
+def load(
+    path: str, conventions: Conventions = Conventions(), held_out_ids: tuple[str, ...] = (), sweep: str | None = None
+) -> RunsTable:
     """Reads a directory of records, or a CSV, Parquet or JSON-lines file.
 
     Args:
       path: where the runs are; see :mod:`analysis.laws.sources`.
       conventions: how to count.
       held_out_ids: runs to keep out of the fits, beside those tagged `role=held_out`.
+      sweep: keeps the runs of one sweep, by its name or its id; None keeps all.
 
     Raises:
       TableError: the table cannot be read, or holds too little to fit; rows are named.
     """
-    return build(sources.read(path), conventions, held_out_ids, path)
+    return build(sources.read(path, sweep), conventions, held_out_ids, path)
 
 
 def build(
@@ -126,9 +131,8 @@ def build(
     used = frame[kept & ~held_out].reset_index(drop=True)
     excluded = frame[~kept].assign(reason=reasons[~kept]).reset_index(drop=True)
     _refuse_too_little(used, excluded, source)
-    return RunsTable(
-        used, frame[held_out].reset_index(drop=True), excluded, conventions, raw, _flags(raw[kept & ~held_out]), source
-    )
+    flags = (*_flags(raw[kept & ~held_out]), *_sweep_flags(raw[kept]))
+    return RunsTable(used, frame[held_out].reset_index(drop=True), excluded, conventions, raw, flags, source)
 
 
 def _resolved(raw: pd.DataFrame, conventions: Conventions, source: str) -> Conventions:
@@ -186,7 +190,7 @@ def _reasons(raw: pd.DataFrame, frame: pd.DataFrame, conventions: Conventions) -
     exclude(raw["role"] == "excluded", "tagged role=excluded")
     exclude(~np.isfinite(frame["loss"]), f"no finite loss on {conventions.domain}")
     for column in ("params", "tokens", "flops", "loss"):
-        exclude(~(frame[column] > 0), f"{column} is not a positive number")
+        exclude(~((frame[column] > 0) & np.isfinite(frame[column])), f"{column} is not a positive finite number")
     return reasons
 
 
@@ -208,6 +212,21 @@ def _refuse_too_little(used: pd.DataFrame, excluded: pd.DataFrame, source: str) 
                 f"at least {MINIMUM_DISTINCT} are needed",
                 f"train runs at more values of {column}",
             )
+    losses = used["loss"].to_numpy(np.float64)
+    if np.ptp(losses) <= _SAME_LOSS * losses.max():
+        raise TableError(
+            f"{source}: the loss is {losses[0]:.6g} in every usable run{because}, so there is nothing to fit",
+            "check which column or domain holds the loss",
+        )
+
+
+def _sweep_flags(raw: pd.DataFrame) -> tuple[str, ...]:
+    """Ids differ when a sweep is extended, so its name alone tells sweeps apart."""
+    names = sorted(set(raw["sweep_id"].map(sources.sweep_name)))
+    if len(names) < 2:
+        return ()
+    listed = ", ".join(name or "(no sweep)" for name in names)
+    return (f"the table mixes runs of several sweeps: {listed}; --sweep=NAME keeps those of one",)
 
 
 def _flags(raw: pd.DataFrame) -> tuple[str, ...]:

@@ -86,6 +86,9 @@ def test_bad_tables_exit_2_with_one_line(tmp_path, change, message):
         (("--parameters=some",), "parameters"),
         (("--flops=7nd",), "7nd"),
         (("--domain=books",), "books"),
+        (("--sweep=other",), "no run of the sweep 'other'"),
+        (("--gin_file=configs/sweeps/cpu_demo.gin",), "reads no Gin file"),
+        (("--gin.Sweep.name=demo",), "no binding"),
     ],
 )
 def test_bad_flags_exit_2_with_one_line(ladder_directory, tmp_path, arguments, message):

@@ -80,7 +80,7 @@ def test_unreadable_records_name_the_file_and_field(tmp_path):
     records = synthetic.ladder(0)
     del records[3]["parameters"]
     synthetic.write(tmp_path, records)
-    with pytest.raises(TableError, match=r"record\.json lacks or misuses the field 'parameters'"):
+    with pytest.raises(TableError, match=r"record\.json lacks the field 'parameters'"):
         table.load(str(tmp_path))
     (tmp_path / "synthetic" / records[3]["run_id"] / "record.json").write_text("{")
     with pytest.raises(TableError, match="is not JSON"):
