@@ -100,7 +100,9 @@ def loss_contours(law: Result, table: RunsTable, ax: Axes, held_out: bool = True
     n = np.geomspace(low_n / 2, high_n * 3, 90)
     d = np.geomspace(low_d / 2, high_d * 3, 90)
     surface = np.exp(law.log_loss(np.repeat(n, len(d)), np.tile(d, len(n)))).reshape(len(n), len(d))
-    levels = np.geomspace(surface.min() * 1.01, min(surface.max(), table.frame["loss"].max() * 1.1), 11)
+    lowest = surface.min() * 1.01
+    # A surface that is almost flat still needs levels that increase.
+    levels = np.geomspace(lowest, max(min(surface.max(), table.frame["loss"].max() * 1.1), lowest * 1.001), 11)
     lines = ax.contour(d, n, surface, levels=levels, cmap=SEQUENCE.reversed(), linewidths=1.1)
     ax.clabel(lines, fmt="%.2f", fontsize=7)
     for rows, _, colour, marker in _by_size(table):

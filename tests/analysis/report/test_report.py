@@ -9,9 +9,11 @@ import pytest
 from etils import epath
 from matplotlib.figure import Figure
 
+from analysis.laws import parametric, sources, table
 from analysis.laws.result import Estimate
 from analysis.report import figures, html, plots, terminal, writing
 from analysis.report.formatting import interval, number
+from tests.analysis.conftest import noise_free_frame
 
 LAWS = (
     "chinchilla_envelope", "chinchilla_isoflop", "chinchilla_parametric", "kaplan_n", "kaplan_n_offset", "kaplan_d", "kaplan_d_offset",
@@ -161,3 +163,10 @@ def test_numbers_read_well():
         "–",
     ]
     assert interval(Estimate(1.0, (0.5, 2.0))) == "[0.5000, 2.000]"
+
+
+def test_contours_of_a_surface_that_is_almost_flat_are_drawn():
+    frame = noise_free_frame()
+    flat = table.build(sources.from_frame(frame.assign(loss=3.0 + 1e-9 * frame.index)))
+    axes = plots.loss_contours(parametric.fit(flat), flat, Figure().add_subplot())
+    assert axes.get_xlabel() == "tokens"
