@@ -7,16 +7,15 @@ independent runs would narrow the intervals of everything that varies between si
 Two schemes, chosen by the number of clusters and written into the result:
 
 - **cases** (at least :data:`CASES_FROM` clusters): clusters are drawn with replacement within strata of like size, so
-  that
-  every replicate spans the sizes of the design (Davison and Hinkley 1997, section 3.2).
-- **residuals** (fewer): a ladder of seven trunks cannot be resampled, since replicates would lose whole sizes and the
-  law its
-  footing, and within strata of one trunk nothing would vary. The design stays and the losses vary around the fitted law
-  by a noise that trunks share and a noise of every branch, both estimated by :mod:`analysis.laws.noise` with replicates
-  as a floor; the scale is drawn as well (its chi-square of few degrees of freedom), which widens small-sample intervals
-  as Student's t does.
+  that every replicate spans the sizes of the design (Davison and Hinkley 1997, section 3.2).
+- **noise** (fewer; a parametric bootstrap): a ladder of seven trunks cannot be resampled, since replicates would lose
+  whole sizes and the law its footing, and within strata of one trunk nothing would vary. The design stays and the losses
+  vary around the fitted law by a noise that trunks share and a noise of every branch, both estimated by
+  :mod:`analysis.laws.noise` with replicates as a floor; the scale is drawn as well (its chi-square of few degrees of
+  freedom), which widens small-sample intervals as Student's t does.
 
-Approaches 1 and 2 need the design (curves and slices), so they use the residual scheme in both cases.
+Approaches 1 and 2 need the design (curves and slices), so they use the noise scheme in both cases; having no law of
+their own for the loss, they add the noise to what was measured.
 """
 
 import dataclasses
@@ -39,7 +38,7 @@ class Draws:
     """R resamplings of K runs.
 
     Attributes:
-      noise_RxK: deviations of ln L for the residual scheme.
+      noise_RxK: deviations of ln L for the noise scheme.
       weights_RxK: multiplicities of runs for the case scheme; None where there are too few clusters.
     """
 
@@ -50,7 +49,7 @@ class Draws:
         """R."""
         return len(self.noise_RxK)
 
-    def residuals_only(self) -> "Draws":
+    def noise_only(self) -> "Draws":
         """The same draws without the case scheme."""
         return Draws(self.noise_RxK)
 
@@ -60,11 +59,22 @@ class Draws:
 
     @property
     def method(self) -> str:
-        """How intervals came about, for `method` in laws.json."""
-        scheme = (
-            "residuals around the law, shared within trunks" if self.weights_RxK is None else "runs, stratified by size"
+        """How intervals of a law that is refitted came about, for `method` in laws.json."""
+        if self.weights_RxK is not None:
+            return f"percentile of {len(self)} bootstrap replicates over runs, stratified by size"
+        return self._noise_added("the fitted law")
+
+    @property
+    def method_of_readings(self) -> str:
+        """The same of approaches 1 and 2, whose replicates vary what was measured."""
+        return self._noise_added("the measured losses")
+
+    def _noise_added(self, centre: str) -> str:
+        if not len(self):
+            return "no bootstrap"
+        return (
+            f"percentile of {len(self)} bootstrap replicates: Gaussian noise, shared within trunks, added to {centre}"
         )
-        return f"percentile of {len(self)} bootstrap replicates over {scheme}"
 
 
 NO_DRAWS = Draws(np.zeros((0, 1)))
@@ -75,7 +85,7 @@ def draw(table: RunsTable, noise: Noise, replicates: int, rng: np.random.Generat
 
     Args:
       table: the runs, K of them.
-      noise: what the residual scheme draws from.
+      noise: what the noise scheme draws from.
       replicates: R.
       rng: the generator; equal generators give equal draws.
     """

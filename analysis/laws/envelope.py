@@ -22,9 +22,7 @@ from analysis.laws.table import RunsTable
 FloatArray = npt.NDArray[np.float64]
 
 NAME = "chinchilla_envelope"
-EQUATION = (
-    "N_opt = k_N·C^a, D_opt = k_D·C^b through the computes where the best size changes; L_opt = E + A/C^gamma"
-)
+EQUATION = "N_opt = k_N·C^a, D_opt = k_D·C^b through the computes where the best size changes; L_opt = E + A/C^gamma"
 SOURCE = "Hoffmann et al. 2022 (arXiv:2203.15556), approach 1"
 
 COMPUTES = 240
@@ -39,7 +37,7 @@ def fit(table: RunsTable, draws: bootstrap.Draws = bootstrap.NO_DRAWS, level: fl
 
     Args:
       table: the runs.
-      draws: bootstrap draws of its rows; the residual scheme is used, around the measured losses.
+      draws: bootstrap draws of its rows; the noise scheme is used, around the measured losses.
       level: coverage of the intervals.
     """
     lines = [line for line in curves.size_curves(table) if len(line.log_flops) > 1]
@@ -68,7 +66,7 @@ def fit(table: RunsTable, draws: bootstrap.Draws = bootstrap.NO_DRAWS, level: fl
         )
     result = frontier.result_of(
         points, name=NAME, equation=EQUATION, source=SOURCE, level=level,
-        method=draws.residuals_only().method if len(draws) else "no bootstrap", flags=tuple(flags),
+        method=draws.method_of_readings, flags=tuple(flags),
         run_ids=tuple(table.frame["run_id"].iloc[np.flatnonzero(sum(line.average.any(axis=0) for line in lines))]),
         extra={}, details={"points": points, "lines": lines},
     )  # fmt: skip

@@ -68,7 +68,10 @@ def result_of(
     if certificate.active_bounds:
         flags = (*flags, f"the frontier's {', '.join(certificate.active_bounds)} ran to a bound")
     if loss.failed:
-        flags = (*flags, f"the loss frontier found no optimum in {loss.failed} of {len(theta) - 1} replicates: rejected")
+        flags = (
+            *flags,
+            f"the loss frontier found no optimum in {loss.failed} of {len(theta) - 1} replicates: rejected",
+        )
     predict_loss = fitting.predictor_of(form)
     return Result(
         name=name, form=equation, source=source, parameters={key: number(values) for key, values in parameters.items()},

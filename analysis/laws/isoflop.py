@@ -2,7 +2,9 @@
 
 At each budget a parabola in ln N (and one in ln D) is fitted to the loss; its vertex is the optimum, and power laws of
 compute go through the optima. Hoffmann et al. 2022 (arXiv:2203.15556), section 3.2. Budgets are those of the *actual*
-FLOPs, within 10% of each other; D is never derived from C.
+FLOPs, within 10% of each other; D is never derived from C. A budget counts where its vertex lies between its sizes and
+its lowest measured loss is not at an edge: a vertex inside beside losses that fall to the last size is the parabola's
+doing, and where the valley turns was not seen.
 
 A parabola through a valley that is no parabola puts its vertex off the optimum, by a factor that hardly depends on the
 budget; the size of that bias under the fitted parametric law is reported, and a bias-corrected exponent beside the
@@ -30,6 +32,8 @@ MINIMUM_SIZES = 3
 _ENOUGH_SIZES = 5
 _INTERPOLATED_BUDGETS = 8
 _BIAS_WORTH_SAYING = 0.03
+_SIGNIFICANT = 0.01
+_DRAWS_FOR_TEST = 99
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +116,36 @@ def vertices(x_S: FloatArray, log_loss_RxS: FloatArray) -> Vertices:
     return Vertices(position + x_S.mean(), np.log(loss), upward, inside)
 
 
+def lowest_inside(log_loss_RxS: FloatArray) -> npt.NDArray[np.bool_]:
+    """Whether the lowest loss of every row is at neither edge of its sizes, bool[R]."""
+    lowest_R = np.argmin(log_loss_RxS, axis=1)
+    return (lowest_R > 0) & (lowest_R < log_loss_RxS.shape[1] - 1)
+
+
+def _optima(part: Slice, table: RunsTable, draws: bootstrap.Draws) -> tuple[Vertices, Vertices, str]:
+    """Vertices in ln N and ln D for the table and every draw, and why the budget is left out (empty where it is not)."""
+    log_loss = frontier.resampled(part.reading, table.log("loss"), draws)
+    in_n, in_d = vertices(part.log_params, log_loss), vertices(part.log_tokens, log_loss)
+    seen = lowest_inside(log_loss)
+    reason = ""
+    if not in_n.upward[0]:
+        reason = "its parabola opens downward"
+    elif not (in_n.inside[0] and in_d.inside[0]):
+        reason = "its parabola has no minimum inside its sizes"
+    elif not seen[0]:
+        reason = "its lowest loss is that of its smallest or largest size"
+    return _only(in_n, seen), _only(in_d, seen), reason
+
+
+def _only(found: Vertices, seen_R: npt.NDArray[np.bool_]) -> Vertices:
+    return dataclasses.replace(
+        found,
+        position=np.where(seen_R, found.position, np.nan),
+        log_loss=np.where(seen_R, found.log_loss, np.nan),
+        inside=found.inside & seen_R,
+    )
+
+
 def fit(
     table: RunsTable, draws: bootstrap.Draws = bootstrap.NO_DRAWS, level: float = 0.9, surface: Result | None = None
 ) -> Result | NotFitted:
@@ -119,7 +153,7 @@ def fit(
 
     Args:
       table: the runs.
-      draws: bootstrap draws of its rows; the residual scheme is used.
+      draws: bootstrap draws of its rows; the noise scheme is used.
       level: coverage of the intervals.
       surface: a fitted L(N, D), for the estimate of the parabolas' bias.
     """
@@ -132,26 +166,24 @@ def fit(
         )
     kept, by_n, by_d, left_out = [], [], [], collections.defaultdict(list)
     for part in found:
-        log_loss = frontier.resampled(part.reading, table.log("loss"), draws)
-        in_n, in_d = vertices(part.log_params, log_loss), vertices(part.log_tokens, log_loss)
-        if in_n.inside[0] and in_d.inside[0]:
-            kept.append(part)
-            by_n.append(in_n)
-            by_d.append(in_d)
-        else:
-            left_out["opens downward" if not in_n.upward[0] else "has no minimum inside its sizes"].append(
-                part.log_flops
-            )
+        in_n, in_d, reason = _optima(part, table, draws)
+        if reason:
+            left_out[reason].append(part.log_flops)
+            continue
+        kept.append(part)
+        by_n.append(in_n)
+        by_d.append(in_d)
     for why, budgets in left_out.items():
-        flags.append(f"left out, because the parabola {why}: {', '.join(f'{np.exp(c):.2e}' for c in budgets)} FLOPs")
+        flags.append(f"left out, because {why}: {', '.join(f'{np.exp(c):.2e}' for c in budgets)} FLOPs")
     if len(kept) < 2:
-        reason = f"{len(found)} compute budgets hold at least {MINIMUM_SIZES} sizes, {len(kept)} of them with a minimum inside"
+        reason = f"{len(found)} compute budgets hold at least {MINIMUM_SIZES} sizes, {len(kept)} of them show a minimum inside"
         return NotFitted(NAME, EQUATION, SOURCE, "; ".join([reason, *flags]))
     if len(kept) < 4:
-        flags.append(f"only {len(kept)} budgets have a minimum inside")
+        flags.append(f"only {len(kept)} budgets show a minimum inside")
     thin = sum(len(part.log_params) < _ENOUGH_SIZES for part in kept)
     if thin:
         flags.append(f"{thin} of {len(kept)} parabolas go through fewer than {_ENOUGH_SIZES} sizes")
+    flags += _misfit(kept, table, draws)
     log_params = np.stack([item.position for item in by_n], axis=1)
     points = frontier.Points(
         np.array([part.log_flops for part in kept]), log_params, np.stack([item.position for item in by_d], axis=1),
@@ -166,7 +198,7 @@ def fit(
     used = np.unique(np.concatenate([np.flatnonzero(part.reading.any(axis=0)) for part in kept]))
     return frontier.result_of(
         points, name=NAME, equation=EQUATION, source=SOURCE, level=level,
-        method=draws.residuals_only().method if len(draws) else "no bootstrap", flags=(*flags, *bias_flags),
+        method=draws.method_of_readings, flags=(*flags, *bias_flags),
         run_ids=tuple(table.frame["run_id"].iloc[used]), extra=extra,
         details={"slices": kept, "points": points, "interpolated": interpolated, "bias": bias_B},
     )  # fmt: skip
@@ -181,6 +213,30 @@ def _weights(log_params_RxB: FloatArray) -> FloatArray:
     share = np.isfinite(log_params_RxB[1:]).mean(axis=0)
     floor = max(float(np.nanmedian(variance)) * 1e-2, 1e-12)
     return share / np.maximum(np.where(np.isfinite(variance), variance, np.inf), floor)
+
+
+def _misfit(kept: list[Slice], table: RunsTable, draws: bootstrap.Draws) -> list[str]:
+    """Says where a parabola misses its points by more than the noise alone would make it, in all but 1% of the draws."""
+    if len(draws) < _DRAWS_FOR_TEST or not draws.noise_RxK.any():
+        return []
+    missed = []
+    for part in kept:
+        loss_S = np.exp(part.reading @ table.log("loss"))
+        own = _squares(part.log_params, loss_S[None])[0]
+        by_noise = _squares(part.log_params, loss_S * (draws.noise_RxK @ part.reading.T))
+        if own > np.quantile(by_noise, 1 - _SIGNIFICANT):
+            missed.append(f"{np.exp(part.log_flops):.2e}")
+    if not missed:
+        return []
+    return [
+        f"a parabola misses its points by more than noise (at 1%) at {', '.join(missed)} FLOPs: the valley is none there"
+    ]
+
+
+def _squares(x_S: FloatArray, loss_RxS: FloatArray) -> FloatArray:
+    """Sums of squares that a parabola leaves of every row, float64[R]."""
+    basis = np.vander(x_S - x_S.mean(), 3)
+    return np.sum((loss_RxS - loss_RxS @ np.linalg.pinv(basis).T @ basis.T) ** 2, axis=1)
 
 
 def _bias(kept, points, table, surface, level, draws):  # noqa: ANN001, ANN202 - one step of fit
@@ -200,11 +256,10 @@ def _bias(kept, points, table, surface, level, draws):  # noqa: ANN001, ANN202 -
         points.log_flops, points.log_params - bias_B, points.log_tokens, points.log_loss, points.weights
     )
     slope = frontier.line(corrected.log_flops, corrected.log_params, corrected.weights)[1]
-    method = draws.residuals_only().method if len(draws) else "no bootstrap"
+    method = draws.method_of_readings
     extra = {
-        "bias_of_N_opt": estimate(
-            float(np.exp(bias_B.mean()) - 1), np.zeros(0), level, "under the fitted parametric law"
-        ),
+        # Of the budget where it is largest: the mean of biases of either sign would hide them.
+        "bias_of_N_opt": estimate(float(np.expm1(bias_B[np.argmax(np.abs(bias_B))])), np.zeros(0), level, ""),
         "a_bias_corrected": estimate(slope[0], slope[1:], level, method),
     }
     flags = ()

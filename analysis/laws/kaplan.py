@@ -115,7 +115,7 @@ def fit_axis(
     terms = [Term("a", axis.column, "alpha"), *([Term("log E")] if offset else [])]
     form = PowerSum(tuple(terms))
     # These few runs are chosen from the design; to resample them would drop points of a line of few points.
-    fitted = fitting.fit_form(form, x_KxV, y_K, draws.rows(rows).residuals_only() if len(draws) else draws, delta)
+    fitted = fitting.fit_form(form, x_KxV, y_K, draws.rows(rows).noise_only() if len(draws) else draws, delta)
     exponent = len(terms)
     natural = {
         f"alpha_{letter}": lambda theta: theta[:, exponent],

@@ -92,7 +92,7 @@ def ladder(
 
     for index, (width, depth) in enumerate(zip(WIDTHS, DEPTHS, strict=True)):
         total, _ = parameters(width, depth)
-        base = 60_000 * 2 ** (index / 2)
+        base = 150_000 * 2 ** (index / 2)
         tokens_list = [int(base * 2.2**step) for step in range(budgets)]
         trunk(f"s{index}", width, depth, tokens_list, 0)
         if index in (2, 4):

@@ -9,6 +9,16 @@ from analysis.laws.result import NotFitted, Result
 from tests.analysis import synthetic
 from tests.analysis.conftest import noise_free_frame
 
+DEMO_SIZES = (14928, 26232, 56544, 107856, 234048, 359120, 603168)
+DEMO_BUDGETS = (6e10, 1e11, 1.7e11, 2.8e11, 4.5e11, 7.4e11, 1.2e12, 2e12)
+
+
+def demo_design(law: synthetic.KnownLaw, fewest: float, most: float) -> table.RunsTable:
+    """The shipped demo's IsoFLOP grid, without noise: its window of tokens stops every budget short of some sizes."""
+    points = [(n, flops / 6 / n) for flops in DEMO_BUDGETS for n in DEMO_SIZES]
+    rows = [{"params": n, "tokens": d, "loss": law.loss(n, d)} for n, d in points if fewest <= d <= most]
+    return table.build(sources.from_frame(pd.DataFrame(rows)))
+
 
 def value(result, name):
     return {**result.parameters, **result.derived}[name].value
@@ -52,6 +62,46 @@ def test_isoflop_edge_minima_are_left_out_with_words():
     assert "no minimum inside" in result.reason
 
 
+def test_isoflop_leaves_out_budgets_whose_lowest_loss_is_at_an_edge():
+    """There the vertex lies inside by the parabola's bend alone; with those budgets the exponent is .62 for .58."""
+    result = isoflop.fit(demo_design(synthetic.KnownLaw(), 3.5e5, 4.6e6))
+    assert value(result, "a") == pytest.approx(0.58, abs=0.01)
+    left_out = [flag for flag in result.flags if "its lowest loss is that of its smallest or largest size" in flag]
+    assert left_out and "7.40e+11" in left_out[0]
+
+
+def test_isoflop_reports_the_largest_bias_not_the_mean_of_either_sign():
+    law = synthetic.KnownLaw(E=2.097, A=420.0, B=2.6e5, alpha=0.626, beta=0.991)
+    runs = demo_design(law, 3e5, 3.3e6)
+    result = isoflop.fit(runs, surface=parametric.fit(runs))
+    bias = np.expm1(result.details["bias"])
+    assert bias.min() < 0 < bias.max(), "a mean of these would hide them"
+    assert value(result, "bias_of_N_opt") == pytest.approx(bias[np.argmax(np.abs(bias))])
+    assert any(f"off by {100 * bias.min():+.1f}% to {100 * bias.max():+.1f}%" in flag for flag in result.flags)
+
+
+@pytest.mark.parametrize(("shift", "flagged"), [(0.0, False), (0.03, True)])
+def test_a_parabola_that_misses_its_points_is_said(shift, flagged):
+    """One run 3% off among noise of 0.5%: its budget is named, and only it."""
+    frame = noise_free_frame()
+    frame["loss"] *= np.exp(0.002 * np.random.default_rng(0).standard_normal(len(frame)))
+    frame.loc[3, "loss"] *= 1 + shift
+    runs = table.build(sources.from_frame(frame))
+    draws = bootstrap.Draws(0.005 * np.random.default_rng(1).standard_normal((400, len(runs))))
+    said = [flag for flag in isoflop.fit(runs, draws).flags if "misses its points" in flag]
+    assert bool(said) == flagged
+    assert not flagged or ("1.00e+17" in said[0] and "e+18" not in said[0])
+
+
+def test_methods_say_what_is_resampled(ladder):
+    """Approaches 1 and 2 add noise to what was measured; a law that is refitted adds it to its own values."""
+    draws = bootstrap.Draws(np.zeros((30, len(ladder))))
+    assert "Gaussian noise, shared within trunks, added to the measured losses" in draws.method_of_readings
+    assert "added to the fitted law" in draws.method
+    assert isoflop.fit(ladder, draws).parameters["a"].method == draws.method_of_readings
+    assert parametric.fit(ladder, draws).parameters["alpha"].method == draws.method
+
+
 def test_isoflop_snaps_actual_flops():
     """FLOPs a few percent around the nominal budget still form one slice; D is taken from the runs."""
     frame = noise_free_frame()
@@ -92,17 +142,6 @@ def test_envelope_recovers_the_exponent():
     assert result.predict(flops=1e15).value[0] == pytest.approx(np.exp(at.log_loss[0]), rel=0.01)
 
 
-DEMO_SIZES = (14928, 26232, 56544, 107856, 234048, 359120, 603168)
-DEMO_BUDGETS = (6e10, 1e11, 1.7e11, 2.8e11, 4.5e11, 7.4e11, 1.2e12, 2e12)
-
-
-def demo_design(law: synthetic.KnownLaw, fewest: float, most: float) -> table.RunsTable:
-    """The shipped demo's IsoFLOP grid, without noise: its window of tokens stops every budget short of some sizes."""
-    points = [(n, flops / 6 / n) for flops in DEMO_BUDGETS for n in DEMO_SIZES]
-    rows = [{"params": n, "tokens": d, "loss": law.loss(n, d)} for n, d in points if fewest <= d <= most]
-    return table.build(sources.from_frame(pd.DataFrame(rows)))
-
-
 @pytest.mark.parametrize("window", [(3e5, 3.3e6), (3.5e5, 4.6e6)])
 @pytest.mark.parametrize(
     "law",
@@ -123,7 +162,9 @@ def test_envelope_of_the_demo_is_right_or_not_fitted(law, window):
 
 
 def test_envelope_is_fitted_where_the_demo_sees_enough():
-    result = envelope.fit(demo_design(synthetic.KnownLaw(E=2.097, A=420.0, B=2.6e5, alpha=0.626, beta=0.991), 3e5, 3.3e6))
+    result = envelope.fit(
+        demo_design(synthetic.KnownLaw(E=2.097, A=420.0, B=2.6e5, alpha=0.626, beta=0.991), 3e5, 3.3e6)
+    )
     assert isinstance(result, Result)
     assert result.certificate.about == "the loss frontier" and result.certificate.identifiability == "weak"
     assert any("smallest or the largest trained to it" in flag for flag in result.flags)
