@@ -23,6 +23,7 @@ from contextlib import ExitStack, contextmanager
 from launch import processes, states
 from launch.claims import Claim, try_claim
 from launch.plan import Task
+from scaling import run_directory
 from scaling.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, ConfigError
 
 # Interruptions are free, but a trainer that something stops again and again must not spin for ever.
@@ -84,6 +85,24 @@ class _Trainer:
     process: subprocess.Popen
     claims: ExitStack
     log: pathlib.Path
+    # Attempts of each unit before this trainer was started.
+    earlier: dict[str, int]
+
+    def began(self, unit: states.Unit) -> bool:
+        """Whether this trainer, and not one of an earlier driver, started an attempt at the unit."""
+        return states.attempts(unit) > self.earlier[unit.run_id]
+
+
+def require_local(root: str) -> None:
+    """Refuses a root that is not on a disk of this machine.
+
+    Raises:
+      ConfigError: naming the root.
+    """
+    if run_directory.is_remote(root):
+        raise ConfigError(
+            f"the root {root} is not on a local disk, which the local engine needs", "give a local directory"
+        )
 
 
 class LocalEngine:
@@ -112,10 +131,7 @@ class LocalEngine:
         Raises:
           ConfigError: the root is not on a local disk, or there is no slot.
         """
-        if "://" in root:
-            raise ConfigError(
-                f"the root {root} is not on a local disk, which the local engine needs", "give a local directory"
-            )
+        require_local(root)
         if slots < 1:
             raise ConfigError(f"--slots is {slots}", "give at least one slot")
         self._root = pathlib.Path(root)
@@ -203,6 +219,7 @@ class LocalEngine:
         self._started += 1
         log = self._root / "logs" / f"{task.group}.{os.getpid()}-{self._started:03d}.log"
         cores = self._slot_cores[slot]
+        earlier = {unit.run_id: states.attempts(unit) for unit in task.units}
         process = processes.start(
             [*self._command, *(f"--run_dir={self._root / unit.run_id}" for unit in task.units)],
             log,
@@ -210,7 +227,7 @@ class LocalEngine:
             environment=processes.trainer_environment(cores),
             inherited=descriptors,
         )
-        return _Trainer(task, process, claims, log)
+        return _Trainer(task, process, claims, log, earlier)
 
     def _reap(self) -> None:
         for slot, trainer in enumerate(self._trainers):
@@ -224,7 +241,7 @@ class LocalEngine:
         unfinished = [unit for unit in trainer.task.units if not states.is_finished(unit)]
         if not unfinished:
             return
-        begun = [unit for unit in unfinished if states.unit_status(unit) != "new"]
+        begun = [unit for unit in unfinished if trainer.began(unit)]
         suspects = begun or unfinished
         untouched = [unit for unit in unfinished if unit not in suspects]
         if code == EXIT_BAD_INPUT:
@@ -245,7 +262,8 @@ class LocalEngine:
 
     def _give_up(self, units: Sequence[states.Unit], trainer: _Trainer, code: int) -> None:
         for unit in units:
-            said = states.failure_reason(unit) or processes.last_line(trainer.log)
+            said = states.failure_reason(unit) if trainer.began(unit) else ""
+            said = said or processes.refusal(trainer.log, unit.run_ids) or processes.last_line(trainer.log)
             reason = said if code == EXIT_BAD_INPUT else f"{_ended(code)}: {said}"
             self._outcome.failures[unit.run_id] = Failure(reason, trainer.log, code == EXIT_BAD_INPUT)
 

@@ -63,8 +63,22 @@ def start(
 
 def last_line(log: pathlib.Path) -> str:
     """The last line of a log that says something."""
-    lines = [line.strip() for line in log.read_text(errors="replace").replace("\r", "\n").splitlines() if line.strip()]
+    lines = _lines(log)
     return lines[-1] if lines else "it printed nothing"
+
+
+def refusal(log: pathlib.Path, run_ids: Sequence[str]) -> str:
+    """Why a trainer refused one of these runs, as its log says; empty when it refused none of them."""
+    for line in _lines(log):
+        for run_id in run_ids:
+            if line.startswith(f"error: {run_id}: "):
+                return line.removeprefix(f"error: {run_id}: ")
+    return ""
+
+
+def _lines(log: pathlib.Path) -> list[str]:
+    text = log.read_text(errors="replace").replace("\r", "\n")
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def has_accelerator() -> bool:

@@ -6,6 +6,7 @@ import json
 import math
 import statistics
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 from etils import epath
@@ -63,26 +64,48 @@ def rates_of(root: str, flops_per_second: float | None) -> Rates:
     """
     if flops_per_second is not None:
         return Rates(flops_per_second)
-    records = [record for record in _records(root) if record["status"] == "completed"]
-    if not records:
+    measured = list(_measured(root))
+    if not measured:
         return Rates()
     # Records of another kind of device say nothing about this one; the newest were made here.
-    device = _device_kind(max(records, key=lambda record: record["created"]))
+    device = max(measured, key=lambda one: one.created).device
     by_size: dict[int, list[float]] = defaultdict(list)
-    for record in records:
-        own_tokens = record["tokens"] * record["own_flops"]["6nd"] / record["flops"]["6nd"]
-        # Device seconds leave out compiling, evaluation and saving, which do not grow with the tokens.
-        if _device_kind(record) == device and own_tokens and record["device_seconds"]:
-            by_size[record["parameters"]["total"]].append(record["device_seconds"] / own_tokens)
+    for one in measured:
+        if one.device == device:
+            by_size[one.parameters].append(one.seconds_per_token)
     return Rates(measured=tuple((size, statistics.median(by_size[size])) for size in sorted(by_size)))
 
 
-def _records(root: str) -> list[dict[str, Any]]:
+@dataclasses.dataclass(frozen=True)
+class _Measured:
+    parameters: int
+    seconds_per_token: float
+    device: tuple[Any, ...]
+    created: str
+
+
+def _measured(root: str) -> Iterator[_Measured]:
+    """What the completed records of a root show. Whatever else is called record.json there is passed over: this is but an estimate."""
     folder = epath.Path(root)
-    if not folder.exists():
-        return []
-    files = [path / "record.json" for path in folder.iterdir()]
-    return [json.loads(file.read_text()) for file in files if file.exists()]
+    for path in folder.iterdir() if folder.exists() else ():
+        try:
+            found = _measured_by(json.loads((path / "record.json").read_text()))
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError):
+            continue
+        if found is not None:
+            yield found
+
+
+def _measured_by(record: dict[str, Any]) -> _Measured | None:
+    if record["status"] != "completed":
+        return None
+    own_tokens = record["tokens"] * record["own_flops"]["6nd"] / record["flops"]["6nd"]
+    # Device seconds leave out compiling, evaluation and saving, which do not grow with the tokens.
+    seconds_per_token = float(record["device_seconds"] / own_tokens)
+    parameters = int(record["parameters"]["total"])
+    if not (0 < seconds_per_token < math.inf and parameters > 0):
+        return None
+    return _Measured(parameters, seconds_per_token, _device_kind(record), str(record["created"]))
 
 
 def _device_kind(record: dict[str, Any]) -> tuple[Any, ...]:

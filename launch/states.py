@@ -33,6 +33,11 @@ class Unit:
         return self.specs[0].run_id
 
     @property
+    def run_ids(self) -> tuple[str, ...]:
+        """The run itself, or the trunk followed by its branches."""
+        return tuple(spec.run_id for spec in self.specs)
+
+    @property
     def directories(self) -> list[RunDirectory]:
         """One for each of `specs`; they need not exist."""
         return [RunDirectory(epath.Path(self.root) / spec.run_id) for spec in self.specs]
@@ -78,6 +83,11 @@ def unit_status(unit: Unit) -> Status:
             return word  # type: ignore[return-value]
     # Some runs are recorded, the rest were never begun: the work stopped between two of them.
     return "new" if len(unfinished) == len(unit.specs) else "interrupted"
+
+
+def attempts(unit: Unit) -> int:
+    """How many attempts the unit's runs have had, whoever made them."""
+    return sum(len(directory.attempts()) for directory in unit.directories)
 
 
 def failure_reason(unit: Unit) -> str:

@@ -34,6 +34,8 @@ def run_directories(root: str, sweep: str | None) -> list[RunDirectory]:
       DataError: there is none.
     """
     folder = epath.Path(root)
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"--root={root} is a file", "give the directory that holds run directories")
     paths = [path for path in folder.iterdir() if (path / "spec.json").exists()] if folder.exists() else []
     found = [(RunDirectory(path), RunDirectory(path).spec) for path in paths]
     kept = [item for item in found if sweep is None or sweep in (item[1].sweep_id, item[1].sweep_id.rpartition("-")[0])]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from launch import processes, tables
-from launch.local import LocalEngine, Outcome
+from launch.local import LocalEngine, Outcome, require_local
 from launch.plan import Plan, Task, make_plan, tasks_of
 from launch.progress import SweepProgress
 from launch.rates import Rates, rates_of
@@ -58,6 +58,7 @@ def _plan() -> tuple[Rates, Plan]:
     with gin_files.overridden({}):
         pass
     root = _ROOT.value or sweep.root
+    require_local(root)
     rates = rates_of(root, _FLOPS_PER_SECOND.value)
     return rates, make_plan(sweep, root, rates)
 

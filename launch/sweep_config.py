@@ -50,8 +50,10 @@ class Zip:
     rows: tuple[tuple[Any, ...], ...]
 
     def __post_init__(self):
-        _require_values("Zip.rows", ", ".join(self.bindings), self.rows)
+        _require_listed("Zip.bindings", self.bindings)
+        _require_values("Zip.rows", ", ".join(map(str, self.bindings)), self.rows)
         for row in self.rows:
+            _require_listed("a row of Zip.rows", row)
             if len(row) != len(self.bindings):
                 raise ConfigError(
                     f"Zip.rows has a row of {len(row)} values {tuple(row)!r} for {len(self.bindings)} bindings "
@@ -168,6 +170,7 @@ class Part:
     tags: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
+        _require_listed("Part.axes", self.axes)
         token_axes = [axis for axis in self.axes if isinstance(axis, TokenAxis)]
         if len(token_axes) > 1:
             raise ConfigError(
@@ -192,13 +195,21 @@ class Sweep:
     single_epoch: bool = False
 
     def __post_init__(self):
+        _require_listed("Sweep.parts", self.parts)
         if not self.parts:
             raise ConfigError(f"Sweep.parts of {self.name!r} is empty", "name at least one part")
 
 
 def _require_values(field: str, binding: str, values: tuple[Any, ...]) -> None:
+    _require_listed(field, values)
     if not values:
         raise ConfigError(f"{field} (binding {binding!r}) is empty", "give at least one value or remove the axis")
+
+
+def _require_listed(field: str, values: Any) -> None:
+    """A word is a sequence too, of letters, which nobody means."""
+    if not isinstance(values, tuple | list):
+        raise ConfigError(f"{field} is {values!r}, not several values", "write them in parentheses: (FIRST, SECOND)")
 
 
 def _require_positive(field: str, values: tuple[float, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Stands in for `python -m scaling.train`: the same files and exit codes, no training.
+"""Stands in for `python -m scaling.train`: the same files, last lines and exit codes, no training.
 
 Environment: FAKE_SECONDS a run takes; FAKE_BEHAVIOUR, JSON from a run's seed to what goes wrong in it. Every start of a run is a line of
 `journal.txt` beside the run directories.
@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 
+from scaling.errors import EXIT_BAD_INPUT, BadInputError, DivergedError, PlumblineError
 from scaling.run_directory import RunDirectory
 
 BEHAVIOUR = json.loads(os.environ.get("FAKE_BEHAVIOUR", "{}"))
@@ -24,7 +25,7 @@ class Trainer:
 
     def __init__(self):
         self.asked_to_stop = False
-        self.bad: set[int] = set()
+        self.ends: dict[str, str] = {}
         signal.signal(signal.SIGTERM, self.stop)
 
     def stop(self, number, frame):
@@ -32,16 +33,15 @@ class Trainer:
 
     def train(self, directory: RunDirectory) -> None:
         with directory.lock():
-            if directory.record() is None:
-                self.attempt(directory)
+            recorded = directory.record()
+            self.ends[directory.path.name] = recorded["status"] if recorded else self.attempt(directory)
 
-    def attempt(self, directory: RunDirectory) -> None:
+    def attempt(self, directory: RunDirectory) -> str:
         spec = directory.spec
         behaviour = BEHAVIOUR.get(str(spec.config.seed))
         if behaviour == "refuse":
             print(f"error: {spec.run_id}: the store is altered. Remedy: write it again.")
-            self.bad.add(2)
-            return
+            return "bad_input"
         saved = directory.path / "checkpoints" / "step.txt"
         first = int(saved.read_text()) if saved.exists() else spec.first_step
         earlier = len(directory.attempts())
@@ -51,15 +51,30 @@ class Trainer:
         self.misbehave(behaviour, attempt, earlier)
         if behaviour == "diverge":
             attempt.finish("diverged", reason="loss nan")
-            self.bad.add(70)
             directory.write_record(record(spec, "diverged"))
-            return
+            return "diverged"
         if behaviour == "raise":
             attempt.finish("failed", reason="a bug\nin two lines")
-            self.bad.add(1)
-            return
+            return "failed"
         self.steps(directory, attempt, first)
         directory.write_record(record(spec, "completed"))
+        return "completed"
+
+    def conclude(self) -> int:
+        """The exit code, after the line that the real trainer ends its output with."""
+        named = {word: [run_id for run_id, end in self.ends.items() if end == word] for word in set(self.ends.values())}
+        if "bad_input" in named and len(self.ends) == 1:
+            return EXIT_BAD_INPUT
+        for word, error in (
+            ("failed", PlumblineError("{} runs failed: {}")),
+            ("bad_input", BadInputError("{} runs were refused: {}", "see the lines above")),
+            ("diverged", DivergedError("{} runs diverged, as their records say: {}")),
+        ):
+            if word in named:
+                counted = f"{len(named[word])} of {len(self.ends)}"
+                print(f"error: {error}".format(counted, ", ".join(named[word])))
+                return error.exit_code
+        return 0
 
     def misbehave(self, behaviour, attempt, earlier: int) -> None:
         if behaviour == "crash" or (behaviour == "crash_once" and not earlier):
@@ -112,7 +127,7 @@ def main() -> int:
         directory = RunDirectory(path)
         for each in [directory, *(RunDirectory(path.parent / branch) for branch in directory.spec.branches)]:
             trainer.train(each)
-    return next((code for code in (1, 2, 70) if code in trainer.bad), 0)
+    return trainer.conclude()
 
 
 if __name__ == "__main__":

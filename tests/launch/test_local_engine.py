@@ -75,6 +75,30 @@ def test_bad_input_is_not_retried_and_its_line_is_kept(lab, monkeypatch):
     assert failure.bad_input and "the store is altered" in failure.reason
 
 
+def test_each_refused_run_of_a_group_keeps_its_own_line(lab, monkeypatch):
+    """The last line of their common log only counts them."""
+    units = units_of_seeds(lab, 3)
+    outcome = engine(lab, monkeypatch, '{"0": "refuse", "1": "refuse"}').run([Task("g", tuple(units), 1.0)])
+    reasons = {run_id: failure.reason for run_id, failure in outcome.failures.items()}
+    line = "the store is altered. Remedy: write it again."
+    assert reasons == {units[0].run_id: line, units[1].run_id: line}
+
+
+def test_a_refused_run_does_not_keep_the_reason_of_an_earlier_failure(lab, monkeypatch):
+    (unit,) = units_of_seeds(lab, 1)
+    unit.directories[0].start_attempt({"first_step": 0}).finish("failed", reason="a bug since mended")
+    outcome = engine(lab, monkeypatch, '{"0": "refuse"}').run([Task("g", (unit,), 1.0)])
+    assert "the store is altered" in outcome.failures[unit.run_id].reason
+
+
+def test_a_run_that_an_earlier_driver_left_is_not_blamed_for_a_crash(lab, monkeypatch):
+    units = units_of_seeds(lab, 2)
+    units[1].directories[0].start_attempt({"first_step": 0}).finish("interrupted", reason="SIGTERM")
+    outcome = engine(lab, monkeypatch, '{"0": "crash"}', retries=0).run([Task("g", tuple(units), 1.0)])
+    assert list(outcome.failures) == [units[0].run_id]
+    assert statuses(units) == ["interrupted", "completed"]
+
+
 def test_an_interruption_from_elsewhere_costs_no_retry(lab, monkeypatch):
     units = units_of_seeds(lab, 2)
     outcome = engine(lab, monkeypatch, '{"0": "interrupted_once"}', retries=0).run([Task("g", tuple(units), 1.0)])

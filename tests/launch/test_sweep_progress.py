@@ -126,3 +126,15 @@ def test_rates_are_medians_of_own_tokens_on_the_newest_device(tmp_path):
     assert rates.rates_of(str(tmp_path), None).measured == ((10, 0.02), (20, 0.04))
     assert rates.rates_of(str(tmp_path), 1e9) == rates.Rates(1e9)
     assert rates.rates_of(str(tmp_path / "nowhere"), None) == rates.Rates()
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [b"{", b"[1]", b'{"a": "\xff"}', b'{"status": "completed", "tokens": "many"}', b'{"schema": 7}'],
+    ids=["torn", "a list", "not UTF-8", "misused", "foreign"],
+)
+def test_a_record_that_cannot_be_read_only_costs_its_rate(tmp_path, foreign):
+    for name, content in (("good", json.dumps(record(10, 2.0)).encode()), ("bad", foreign)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "record.json").write_bytes(content)
+    assert rates.rates_of(str(tmp_path), None).measured == ((10, 0.01),)

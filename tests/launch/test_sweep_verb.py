@@ -98,8 +98,15 @@ def test_dry_run_shows_the_plan_and_writes_nothing(lab, sweep):
         (MISSPELT.replace("Grid.values", "Grid.valeus"), "valeus"),
         (MISSPELT.replace("RunConfig.sede", "RunConfig.seed").replace("(1, 2)", "(1, 1)"), "same run"),
         (MISSPELT.replace("RunConfig.sede", "TOKENS").replace("(1, 2)", "(6_400, 1)"), "less than one batch"),
+        (MISSPELT + "sweep_config.Sweep.parts = 3\n", "Sweep.parts is 3"),
+        (MISSPELT + "sweep_config.Part.axes = @sweep_config.Grid()\n", "Part.axes is Grid("),
+        (MISSPELT.replace("(1, 2)", "16"), "Grid.values is 16"),
+        (MISSPELT.replace("(1, 2)", '"12"'), "Grid.values is '12'"),
     ],
-    ids=["misspelt axis", "does not divide", "empty axis", "misspelt field", "duplicate", "too few tokens"],
+    ids=[
+        *("misspelt axis", "does not divide", "empty axis", "misspelt field", "duplicate", "too few tokens"),
+        *("a number for parts", "an axis without parentheses", "a number for values", "a word for values"),
+    ],
 )
 def test_a_bad_sweep_is_one_line_exit_code_2_and_no_files(lab, sweep, text, named):
     ended = sweep(f"--gin_file={lab.gin_file(text)}")
@@ -126,6 +133,12 @@ def test_a_root_that_cannot_be_written_is_exit_code_2(lab, sweep):
     (lab.folder / "file").write_text("")
     ended = sweep(f"--gin_file={lab.seeds(0)}", f"--root={lab.folder / 'file'}")
     assert ended.code == 2 and "Remedy" in ended.err and ended.err.count("\n") == 1, ended.err
+
+
+def test_a_root_in_an_object_store_is_refused_before_anything_looks_at_it(lab, sweep):
+    ended = sweep(f"--gin_file={lab.seeds(0)}", "--root=gs://nobody/runs", "--dry_run")
+    assert ended.code == 2 and "gs://nobody/runs is not on a local disk" in ended.err
+    assert ended.err.count("\n") == 1, ended.err
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -174,6 +187,13 @@ def test_status_shows_the_same_from_files_alone(lab, sweep):
     assert "2 models: 1 completed, 1 diverged" in shown and "seed=1" in shown
     none = subprocess.run([*status, "--sweep=other"], cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
     assert none.returncode == 2 and "other" in none.stderr
+
+
+def test_status_of_a_file_says_that_it_is_one(tmp_path):
+    (tmp_path / "file").write_text("")
+    status = [sys.executable, "-m", "launch.status", f"--root={tmp_path / 'file'}"]
+    shown = subprocess.run(status, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
+    assert shown.returncode == 2 and "is a file" in shown.stderr and shown.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("module", ["launch.sweep", "launch.status"])
