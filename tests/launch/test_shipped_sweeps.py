@@ -39,17 +39,23 @@ def write_stand_in(path: pathlib.Path, vocabulary: ByteVocabulary, tokens: dict[
 
 STORES = {
     "cpu_demo": ("sotu_bpe512/sotu", 512, 4_500_000),
+    "cpu_cosine": ("sotu_bpe512/sotu", 512, 4_500_000),
     "cpu_study": ("light_prose_mixture_bpe1024/light_prose_mixture", 1024, 9_500_000),
 }
 DOMAINS = ("wikipedia_leads", "botocore", "cpython_source")
 
 
-@pytest.fixture(scope="module", params=list(STORES))
+@pytest.fixture(scope="module", params=["cpu_demo", "cpu_study"])
 def plan(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> planning.Plan:
-    """The plan of a shipped sweep."""
-    folder = tmp_path_factory.mktemp("project")
+    """The plan of a shipped study."""
+    return planned(request.param, tmp_path_factory.mktemp("project"))
+
+
+def planned(sweep_file: str, folder: pathlib.Path) -> planning.Plan:
+    """The plan of a shipped sweep, over stand-in stores in `folder`."""
+    folder.mkdir(exist_ok=True)
     (folder / "configs").symlink_to(gin_files.PROJECT_ROOT / "configs")
-    name, vocab_size, train_tokens = STORES[request.param]
+    name, vocab_size, train_tokens = STORES[sweep_file]
     vocabulary = StandInVocabulary(vocab_size)
     store = folder / "stores" / name
     write_stand_in(store, vocabulary, {"train": train_tokens, "validation": 100_000, "time_shift": 100_000})
@@ -57,7 +63,7 @@ def plan(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         write_stand_in(store.with_name(domain), vocabulary, {"validation": 100_000})
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        gin_files.parse(Sweep, [f"configs/sweeps/{request.param}.gin"])
+        gin_files.parse(Sweep, [f"configs/sweeps/{sweep_file}.gin"])
         sweep = gin_files.build(Sweep).config
         return planning.make_plan(sweep, sweep.root, Rates())
 
@@ -98,3 +104,16 @@ def test_isoflop_curves_have_at_least_three_sizes(plan):
                 (budget,) = [known for known in budgets if cost(spec) == pytest.approx(known, rel=0.05)]
                 sizes[budget].add(spec.config.model.width)
     assert all(sizes.values()) and sum(len(widths) >= 3 for widths in sizes.values()) >= 6
+
+
+def test_every_cosine_run_is_a_branch_of_the_demo_trained_alone(tmp_path):
+    """Else the two could not be compared point by point: same width, same tokens, same peak, another schedule."""
+    demo, cosine = (planned(name, tmp_path / name) for name in ("cpu_demo", "cpu_cosine"))
+    branches = {point_of(spec) for run in demo.runs for spec in run.unit.models if spec.kind == "branch"}
+    runs = [spec for run in cosine.runs for spec in run.unit.models]
+    assert len(runs) == 7 and {spec.config.schedule.name for spec in runs} == {"cosine"}
+    assert {point_of(spec) for spec in runs} <= branches
+
+
+def point_of(spec) -> tuple[int, int, float]:
+    return spec.config.model.width, spec.config.tokens, spec.config.schedule.peak
