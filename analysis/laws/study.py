@@ -120,10 +120,12 @@ class Study:
 def fit_all(table: RunsTable, options: Options = Options()) -> Study:
     """Fits every law to a table and checks the held-out runs."""
     rng = np.random.default_rng(options.seed)
+    table = dataclasses.replace(table, flags=(*table.flags, *noise.mixtures(table)))
     plain = parametric.fit(table, level=options.level, delta=options.delta)
     run_noise = noise.estimate(table, plain.details["residual"], len(plain.theta))
     draws = bootstrap.draw(table, run_noise, options.bootstrap, rng)
     surface = parametric.fit(table, draws, options.level, options.delta)
+    surface = dataclasses.replace(surface, flags=(*surface.flags, *run_noise.flags))
     fitted = [
         envelope.fit(table, draws, options.level),
         isoflop.fit(table, draws, options.level, surface),
