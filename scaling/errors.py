@@ -13,6 +13,10 @@ code    meaning
 ======  ==========================================================
 """
 
+import contextlib
+import errno
+from collections.abc import Iterator
+
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_DIVERGED = 70
@@ -58,6 +62,25 @@ class CheckpointError(BadInputError):
 
 class OutputError(BadInputError):
     """An output directory that cannot be written."""
+
+
+# A full disk or a missing permission is the user's to mend, so it exits as bad input.
+_ERRNOS_OF_THE_USER = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR}
+
+
+@contextlib.contextmanager
+def os_errors_as_bad_input() -> Iterator[None]:
+    """Turns what the operating system refuses, and the user can mend, into an :class:`OutputError`; other errors pass."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _ERRNOS_OF_THE_USER:
+            raise
+        # An input file without permission to read it comes here too.
+        raise OutputError(
+            f"cannot open or write {error.filename or 'the output'}: {error.strerror}",
+            "choose a path that this user may open and that has room",
+        ) from error
 
 
 class DivergedError(PlumblineError):

@@ -108,6 +108,24 @@ def check_divisible(mesh: Mesh, model: TransformerConfig, rows: int) -> None:
         )
 
 
+def check_evaluation_rows(mesh: Mesh, rows: int) -> None:
+    """Refuses a batch of held-out text that the mesh cannot split evenly: known before training, not after it.
+
+    Args:
+      mesh: the devices.
+      rows: sequences of one evaluation step.
+
+    Raises:
+      ConfigError: naming the field, the mesh axes and both sizes.
+    """
+    parts = mesh.shape["data"] * mesh.shape["fsdp"]
+    if rows % parts:
+        raise ConfigError(
+            f"EvaluationConfig.batch_size ({rows}) is not a multiple of data * fsdp ({parts})",
+            f"make it a multiple of {parts}, or use fewer devices",
+        )
+
+
 def partition_spec(axes: Sequence[str | None]) -> PartitionSpec:
     """The mesh axes of an array whose dimensions have these logical names (None: not split).
 

@@ -4,7 +4,6 @@ A verb is a module with a `main(argv) -> None` and `verbs.run(main)` below it.
 """
 
 import contextlib
-import errno
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
@@ -12,15 +11,12 @@ from typing import NoReturn
 from absl import app, flags, logging
 
 from scaling import gin_files
-from scaling.errors import EXIT_BAD_INPUT, PlumblineError
+from scaling.errors import EXIT_BAD_INPUT, PlumblineError, os_errors_as_bad_input
 
 _GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "A Gin file; repeatable, later files override earlier ones.")
 _GIN_BINDINGS = flags.DEFINE_multi_string(
     "gin_bindings", [], "One binding, NAME=value; --gin.NAME=value is the same and shorter."
 )
-
-# A full disk or a directory without permission is the user's to mend, so it exits as bad input.
-_OUTPUT_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR}
 
 
 def gin_file_flags() -> list[str]:
@@ -62,17 +58,9 @@ def _guarded(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
         if len(argv) > 1:
             print(f"error: unexpected argument {argv[1]!r}. Remedy: --help lists the flags.", file=sys.stderr)
             return EXIT_BAD_INPUT
-        main(argv)
+        with os_errors_as_bad_input():
+            main(argv)
         return 0
     except PlumblineError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    except OSError as error:
-        if error.errno not in _OUTPUT_ERRNOS:
-            raise
-        print(
-            f"error: cannot write {error.filename or 'the output'}: {error.strerror}. Remedy: choose a directory that can be written "
-            "and has room.",
-            file=sys.stderr,
-        )
-        return EXIT_BAD_INPUT

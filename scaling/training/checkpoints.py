@@ -34,13 +34,16 @@ class Checkpoints:
     Orbax writes each under a temporary name and renames it, so a kill leaves the previous one in place.
     """
 
-    def __init__(self, directory: epath.PathLike, keep: int = 1, keep_steps: Sequence[int] = ()):
+    def __init__(
+        self, directory: epath.PathLike, keep: int = 1, keep_steps: Sequence[int] = (), *, read_only: bool = False
+    ):
         """Opens (and makes, if need be) a checkpoint directory.
 
         Args:
           directory: of this run alone.
           keep: how many of the latest checkpoints stay.
           keep_steps: steps that stay besides: where branches leave a trunk.
+          read_only: makes and removes nothing; another process may be saving there, and its unfinished checkpoint looks like a leftover.
         """
         # Orbax refuses relative paths, and only when it writes.
         self._directory = epath.Path(directory if is_remote(directory) else os.path.abspath(directory))
@@ -52,7 +55,8 @@ class Checkpoints:
             item_handlers=ocp.StandardCheckpointHandler(),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=preservation_policy.AnyPreservationPolicy(keeping),
-                cleanup_tmp_directories=True,
+                create=not read_only,
+                cleanup_tmp_directories=not read_only,
                 enable_async_checkpointing=True,
             ),
         )
@@ -83,17 +87,25 @@ class Checkpoints:
                     "delete the checkpoints that lie past this step, or use a fresh run directory",
                 )
 
+    def require(self, step: int) -> None:
+        """Refuses to go on without the complete checkpoint of a step.
+
+        Raises:
+          CheckpointError: it is missing.
+        """
+        if step not in self._manager.all_steps():
+            raise CheckpointError(
+                f"{self._directory} has no checkpoint of step {step}, only {self.steps()}",
+                "finish the trunk first: python -m scaling.train --run_dir=TRUNK trains it and its branches",
+            )
+
     def restore(self, step: int, abstract_state: TrainState) -> TrainState:
         """Reads a step into the shapes, types and shardings of `abstract_state`.
 
         Raises:
           CheckpointError: the step is missing, or holds other parameters or shapes.
         """
-        if step not in self._manager.all_steps():
-            raise CheckpointError(
-                f"{self._directory} has no checkpoint of step {step}, only {self.steps()}",
-                "delete the run directory and start the run again",
-            )
+        self.require(step)
         self._require_shapes(step, abstract_state)
         return self._manager.restore(step, args=ocp.args.StandardRestore(abstract_state))
 

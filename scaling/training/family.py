@@ -9,19 +9,19 @@ from typing import Literal
 import jax
 
 from scaling import gin_files
-from scaling.errors import BadInputError, InterruptedRunError
+from scaling.errors import BadInputError, InterruptedRunError, os_errors_as_bad_input
 from scaling.run_directory import BusyError, RunDirectory, Status
 from scaling.training.interruption import Interruption
 from scaling.training.run import train_run
 
-# What became of a run in this process; "bad_input" leaves no trace in its directory, since nothing was begun.
+# What became of a run in this process; "bad_input": nothing but the user can make it run.
 Outcome = Status | Literal["bad_input"]
 
 
 def train_directories(paths: Iterable[str | os.PathLike[str]]) -> dict[str, Outcome]:
     """Trains frozen runs one after another; the failure of one leaves the others alone.
 
-    A trunk is followed by its branches.
+    A trunk is followed by its branches, unless it did not come to its end: they share its outcome then.
 
     Args:
       paths: run directories.
@@ -36,10 +36,19 @@ def train_directories(paths: Iterable[str | os.PathLike[str]]) -> dict[str, Outc
     statuses: dict[str, Outcome] = {}
     with Interruption() as interruption:
         for path in paths:
-            for directory in with_branches(RunDirectory(path)):
-                if interruption.requested:
-                    raise InterruptedRunError("stopped between two runs; the same command continues")
-                statuses[directory.path.name] = _train_isolated(directory, interruption)
+            statuses |= _train_family(RunDirectory(path), interruption)
+    return statuses
+
+
+def _train_family(directory: RunDirectory, interruption: Interruption) -> dict[str, Outcome]:
+    branches = _branches(directory)
+    outcome = _train_isolated(directory, interruption)
+    statuses = {directory.path.name: outcome}
+    ended = outcome in ("completed", "diverged")
+    if branches and not ended:
+        print(f"{directory.path.name}: its branches wait until it is finished", file=sys.stderr, flush=True)
+    for branch in branches:
+        statuses[branch.path.name] = _train_isolated(branch, interruption) if ended else outcome
     return statuses
 
 
@@ -50,14 +59,20 @@ def _share_compilations() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
-def with_branches(directory: RunDirectory) -> list[RunDirectory]:
-    """The run itself, followed by its branches when it is a trunk."""
-    return [directory, *(RunDirectory(directory.path.parent / branch) for branch in directory.spec.branches)]
+def _branches(directory: RunDirectory) -> list[RunDirectory]:
+    """The branches of a trunk; none of a directory that cannot be read, of which its own training will say so."""
+    try:
+        return [RunDirectory(directory.path.parent / branch) for branch in directory.spec.branches]
+    except (BadInputError, OSError):
+        return []
 
 
 def _train_isolated(directory: RunDirectory, interruption: Interruption) -> Outcome:
+    if interruption.requested:
+        raise InterruptedRunError("stopped between two runs; the same command continues")
     try:
-        return train_run(directory, interruption)
+        with os_errors_as_bad_input():
+            return train_run(directory, interruption)
     except InterruptedRunError:
         raise
     except BusyError as error:

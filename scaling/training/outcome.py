@@ -123,7 +123,8 @@ def _cost_facts(session: "Session", tokens: int) -> dict[str, Any]:
     spec = session.spec
     per_token = flops.training_flops_per_token(spec.config.model, spec.config.data.sequence_length)
     per_token["xla_measured"] = measured.flops_per_token(session.train_step)
-    own_tokens = tokens - spec.first_step * spec.config.batch_tokens
+    # Nothing, for a branch whose trunk diverged before they part.
+    own_tokens = max(0, tokens - spec.first_step * spec.config.batch_tokens)
     return {
         # As if the run had been trained alone, and what this directory added: a branch pays for its decay only.
         "flops": {name: _times(count, tokens) for name, count in per_token.items()},

@@ -3,12 +3,14 @@
 import contextlib
 import dataclasses
 import functools
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
 
+from scaling import mesh as meshes
 from scaling import run_stores
 from scaling.accounting import flops
 from scaling.data.store import TokenStore
@@ -59,6 +61,8 @@ def train_run(directory: RunDirectory, interruption: Interruption) -> Status:
       BadInputError: data, configuration or checkpoint do not fit.
       BusyError: another process trains this run.
     """
+    # Before the lock, which is a file: what is no run directory is left as it is.
+    _ = directory.spec
     with directory.lock():
         record = directory.record()
         if record is not None:
@@ -72,39 +76,61 @@ def _session(directory: RunDirectory, interruption: Interruption) -> Iterator[Se
     spec = directory.spec
     store, texts = _open_texts(spec)
     train_step = train_step_for(StepKey.of(spec.config))
-    branch_points = _branch_points(directory, spec)
-    checkpoints = Checkpoints(directory.checkpoints, spec.config.checkpoint.keep, sorted(branch_points))
-    first_step = max(checkpoints.latest() or 0, spec.first_step)
-    attempt = directory.start_attempt(provenance.start_facts(first_step))
+    if texts:
+        meshes.check_evaluation_rows(train_step.mesh, spec.config.evaluation.batch_size)
     split = store.split(spec.config.data.split)
-    session = Session(
-        spec=spec,
-        branch_points=branch_points,
-        directory=directory,
-        attempt=attempt,
-        store=store,
-        texts=texts,
-        train_step=train_step,
-        feed=make_feed(train_step, spec.config.data, split, spec.config.seed, first_step, spec.last_step),
-        checkpoints=checkpoints,
-        curve=Curve(attempt, first_step, spec.last_step, spec.config.batch_tokens),
-        progress=ProgressLine(spec.name or spec.run_id, spec.last_step * spec.config.batch_tokens),
-        utilisation=outcome.Utilisation.of(spec.config),
-        interruption=interruption,
-    )
+    branch_points = _branch_points(directory, spec)
+    with _closing(
+        Checkpoints(directory.checkpoints, spec.config.checkpoint.keep, sorted(branch_points))
+    ) as checkpoints:
+        if checkpoints.latest() is None:
+            _require_trunk(directory, spec)
+        first_step = max(checkpoints.latest() or 0, spec.first_step)
+        feed = make_feed(train_step, spec.config.data, split, spec.config.seed, first_step, spec.last_step)
+        utilisation = outcome.Utilisation.of(spec.config)
+        # After everything that can refuse the run, so that bad input leaves no unfinished attempt.
+        attempt = directory.start_attempt(provenance.start_facts(first_step))
+        session = Session(
+            spec=spec,
+            branch_points=branch_points,
+            directory=directory,
+            attempt=attempt,
+            store=store,
+            texts=texts,
+            train_step=train_step,
+            feed=feed,
+            checkpoints=checkpoints,
+            curve=Curve(attempt, first_step, spec.last_step, spec.config.batch_tokens),
+            progress=ProgressLine(spec.name or spec.run_id, spec.last_step * spec.config.batch_tokens),
+            utilisation=utilisation,
+            interruption=interruption,
+        )
+        try:
+            yield session
+        except BaseException as error:
+            # A full disk refuses this file too; the error that ended the run is the one to report.
+            with contextlib.suppress(OSError):
+                attempt.finish(_status_of(error), reason=str(error), **_spent(session))
+            raise
+
+
+@contextlib.contextmanager
+def _closing(checkpoints: Checkpoints) -> Iterator[Checkpoints]:
+    """Closes in the end; what closing raises never hides an error that came before it."""
     try:
-        yield session
-    except BaseException as error:
-        attempt.finish(_status_of(error), reason=str(error), **_spent(session))
+        yield checkpoints
+    except BaseException:
+        with contextlib.suppress(Exception):
+            checkpoints.close()
         raise
-    finally:
-        checkpoints.close()
+    checkpoints.close()
 
 
 def _train_and_record(session: Session) -> Status:
     try:
         state = _take_steps(session, _initial_state(session))
-        losses = _evaluate(session, state.parameters) if session.spec.kind != "trunk" else {}
+        texts = session.texts if session.spec.kind != "trunk" else []
+        losses = _evaluate(session, state, session.spec.last_step, texts)
     except RunDivergedError as error:
         session.progress.note(str(error))
         return _conclude(session, "diverged", {}, str(error), error.last_good_step)
@@ -147,14 +173,18 @@ def _stops_here(session: Session, done: int) -> bool:
 
 
 def _saves_here(session: Session, done: int) -> bool:
-    period = session.spec.config.checkpoint.every_tokens // session.spec.config.batch_tokens
-    periodic = period and done % period == 0
-    return bool(periodic) or done == session.spec.last_step or done in session.branch_points
+    periodic = _is_due(session, done, session.spec.config.checkpoint.every_tokens)
+    return periodic or done == session.spec.last_step or done in session.branch_points
 
 
 def _evaluates_here(session: Session, done: int) -> bool:
-    period = session.spec.config.evaluation.every_tokens // session.spec.config.batch_tokens
-    return bool(period) and done % period == 0 and done != session.spec.last_step
+    due = _is_due(session, done, session.spec.config.evaluation.every_tokens)
+    return due and done != session.spec.last_step
+
+
+def _is_due(session: Session, done: int, every_tokens: int) -> bool:
+    """Whether a period of tokens ends with this step: in whole steps, one at least; 0 is never."""
+    return every_tokens > 0 and done % max(1, every_tokens // session.spec.config.batch_tokens) == 0
 
 
 def _at_boundary(session: Session, state: TrainState, done: int) -> None:
@@ -163,8 +193,7 @@ def _at_boundary(session: Session, state: TrainState, done: int) -> None:
         session.checkpoints.save(done, state)
     _stop_if_asked(session, done)
     if _evaluates_here(session, done):
-        primary = session.texts[:1]
-        losses = _evaluate(session, state.parameters, primary)
+        losses = _evaluate(session, state, done, session.texts[:1])
         session.curve.write_row(
             {"step": done, "held_out": {name: loss.nats_per_token for name, loss in losses.items()}}
         )
@@ -179,7 +208,13 @@ def _stop_if_asked(session: Session, done: int) -> None:
         )
 
 
-def _evaluate(session: Session, parameters: Any, texts: list[HeldOutText] | None = None) -> dict[str, DomainLoss]:
+def _evaluate(session: Session, state: TrainState, done: int, texts: list[HeldOutText]) -> dict[str, DomainLoss]:
+    """The losses of the state after `done` steps.
+
+    Raises:
+      InterruptedRunError: after saving that state.
+      RunDivergedError: a loss is not finite; the step that broke the model is the last whose own loss was.
+    """
     config = session.spec.config
     train_step = session.train_step
 
@@ -187,20 +222,25 @@ def _evaluate(session: Session, parameters: Any, texts: list[HeldOutText] | None
         return jax.device_get(train_step.token_nats(parameters, jax.device_put(batch, train_step.batch_sharding)))
 
     def stop_if_asked():
-        if session.interruption.requested and session.checkpoints.latest() is not None:
-            _stop_if_asked(session, session.checkpoints.latest())
+        if session.interruption.requested:
+            session.checkpoints.save(done, state)
+            _stop_if_asked(session, done)
 
-    return {
+    losses = {
         text.domain.name: text.evaluate(
             token_nats,
-            parameters,
+            state.parameters,
             config.evaluation,
             config.data.sequence_length,
             config.data.isolate_documents,
             stop_if_asked,
         )
-        for text in (session.texts if texts is None else texts)
+        for text in texts
     }
+    for name, loss in losses.items():
+        if not math.isfinite(loss.nats_per_token):
+            raise RunDivergedError(f"diverged after step {done}: loss {loss.nats_per_token} on {name}", done)
+    return losses
 
 
 def _initial_state(session: Session) -> TrainState:
@@ -219,17 +259,29 @@ def _initial_state(session: Session) -> TrainState:
 def _trunk_state(session: Session) -> TrainState:
     """The state in which a branch leaves its trunk."""
     parent = session.spec.parent
+    last_good_step = _divergence_of_trunk(session.directory, session.spec)
+    if last_good_step is not None:
+        raise RunDivergedError(f"its trunk {parent.run_id} diverged after step {last_good_step}", last_good_step)
     trunk = RunDirectory(session.directory.path.parent / parent.run_id)
-    record = trunk.record()
-    if record and record["status"] == "diverged" and record["last_good_step"] < parent.step:
-        raise RunDivergedError(
-            f"its trunk {parent.run_id} diverged after step {record['last_good_step']}", record["last_good_step"]
-        )
-    checkpoints = Checkpoints(trunk.checkpoints)
-    try:
+    with contextlib.closing(Checkpoints(trunk.checkpoints, read_only=True)) as checkpoints:
         return checkpoints.restore(parent.step, session.train_step.abstract_state())
-    finally:
-        checkpoints.close()
+
+
+def _divergence_of_trunk(directory: RunDirectory, spec: Spec) -> int | None:
+    """The last good step of a branch's trunk when that diverged before they part."""
+    record = RunDirectory(directory.path.parent / spec.parent.run_id).record()
+    if record and record["status"] == "diverged" and record["last_good_step"] < spec.parent.step:
+        return record["last_good_step"]
+    return None
+
+
+def _require_trunk(directory: RunDirectory, spec: Spec) -> None:
+    """Refuses a branch whose trunk has not come as far as where they part; that of a diverged trunk will be recorded so."""
+    if spec.parent is None or _divergence_of_trunk(directory, spec) is not None:
+        return
+    trunk = RunDirectory(directory.path.parent / spec.parent.run_id)
+    with contextlib.closing(Checkpoints(trunk.checkpoints, read_only=True)) as checkpoints:
+        checkpoints.require(spec.parent.step)
 
 
 def _branch_points(directory: RunDirectory, spec: Spec) -> frozenset[int]:

@@ -65,6 +65,27 @@ def test_an_interrupted_save_leaves_the_one_before(tmp_path):
     assert Checkpoints(tmp_path / "checkpoints").latest() == 4
 
 
+def test_reading_leaves_a_save_of_another_process_alone(tmp_path):
+    """A branch reads its trunk while that may still be saving: an unfinished checkpoint is no leftover then."""
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    checkpoints.save(2, state(2))
+    checkpoints.close()
+    unfinished = tmp_path / "checkpoints" / "4.orbax-checkpoint-tmp"
+    unfinished.mkdir()
+    reader = Checkpoints(tmp_path / "checkpoints", read_only=True)
+    assert reader.restore(2, abstract(state(2)))["step"] == 2
+    reader.close()
+    assert unfinished.is_dir()
+
+
+def test_reading_what_is_not_there_makes_nothing(tmp_path):
+    reader = Checkpoints(tmp_path / "checkpoints", read_only=True)
+    with pytest.raises(CheckpointError, match="finish the trunk first"):
+        reader.require(2)
+    reader.close()
+    assert not (tmp_path / "checkpoints").exists()
+
+
 def test_a_full_disk_is_noticed_before_anything_is_written(tmp_path, monkeypatch):
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))

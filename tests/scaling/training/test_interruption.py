@@ -1,5 +1,6 @@
 """Signals, kills and locks: at most the work since the last checkpoint is lost, and nothing else changes."""
 
+import dataclasses
 import os
 import pathlib
 import random
@@ -10,7 +11,9 @@ import time
 
 import pytest
 
+from scaling.errors import InterruptedRunError
 from scaling.run_directory import BusyError, RunDirectory
+from scaling.training.evaluation import HeldOutText
 from scaling.training.interruption import Interruption
 from scaling.training.run import train_run
 from tests.conftest import PROJECT_ROOT
@@ -86,6 +89,27 @@ def test_sigterm_saves_exits_75_and_the_same_command_continues(uninterrupted, tm
     # Nothing was computed twice: the second attempt began where the signal stopped the first.
     assert run.attempts()[1].metrics()[0]["step"] == seen + 1
     small_runs.assert_identical(small_runs.final_parameters(run), small_runs.final_parameters(expected))
+
+
+def test_a_signal_during_evaluation_saves_the_state_in_hand(byte_store, tmp_path, monkeypatch):
+    """There is no checkpoint near: without one of this very state the steps before the evaluation would be lost."""
+    config = small_runs.config(byte_store)
+    every = dataclasses.replace(config.evaluation, every_tokens=10 * 512)
+    (directory,) = small_runs.freeze(tmp_path, dataclasses.replace(config, evaluation=every))
+    interruption = Interruption()
+    evaluate = HeldOutText.evaluate
+
+    def signalled(*arguments):
+        interruption.signal_name = "SIGTERM"
+        return evaluate(*arguments)
+
+    monkeypatch.setattr(HeldOutText, "evaluate", signalled)
+    with pytest.raises(InterruptedRunError, match="with step 10 of 40 saved"):
+        train_run(directory, interruption)
+    assert InterruptedRunError.exit_code == 75 and directory.status() == "interrupted"
+    monkeypatch.undo()
+    assert train_run(directory, Interruption()) == "completed"
+    assert directory.attempts()[1].first_step == 10
 
 
 def test_a_run_in_training_cannot_be_started_twice(byte_store, tmp_path):

@@ -10,6 +10,7 @@ import pytest
 from scaling.data.config import DataConfig
 from scaling.optim.config import OptimizerConfig, ScheduleConfig
 from scaling.run_config import CheckpointConfig, EvaluationConfig, ExecutionConfig
+from scaling.training import run
 from tests.scaling.training import small_runs
 
 
@@ -119,6 +120,7 @@ def test_divergence_is_recorded_with_the_last_good_step(byte_store, tmp_path):
     assert record["status"] == "diverged" == trunk.status()
     assert record["losses"] == {} and record["steps"] == record["last_good_step"] < 10
     assert [branch.record()["status"] for branch in (short, long)] == ["diverged", "diverged"]
+    assert all(own == 0 for branch in (short, long) for own in branch.record()["own_flops"].values())
 
 
 def test_evaluation_during_training_is_in_the_curve(byte_store, tmp_path):
@@ -127,6 +129,34 @@ def test_evaluation_during_training_is_in_the_curve(byte_store, tmp_path):
     directory = small_runs.train(tmp_path, dataclasses.replace(config, evaluation=every))[0]
     steps = [row["step"] for row in directory.metrics() if "held_out" in row]
     assert steps == [10, 20, 30]
+    assert [row["step"] for row in directory.metrics() if "loss" in row] == list(range(1, 41))
+
+
+def test_a_period_shorter_than_a_batch_is_every_step(byte_store, tmp_path):
+    config = small_runs.config(
+        byte_store, tokens=5 * 512, checkpoint=CheckpointConfig(every_tokens=100, keep=10), seed=2
+    )
+    every = dataclasses.replace(config.evaluation, every_tokens=100)
+    directory = small_runs.train(tmp_path, dataclasses.replace(config, evaluation=every))[0]
+    assert [row["step"] for row in directory.metrics() if "held_out" in row] == [1, 2, 3, 4]
+    assert sorted(int(path.name) for path in directory.checkpoints.iterdir()) == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(("broken_step", "evaluated_after"), [(39, 40), (9, 10)], ids=["at_the_end", "on_the_way"])
+def test_a_held_out_loss_that_is_not_finite_is_a_divergence(
+    byte_store, tmp_path, monkeypatch, broken_step, evaluated_after
+):
+    """The update that breaks the model is seen by no later step, only by the evaluation."""
+    rate = run.learning_rate
+    monkeypatch.setattr(run, "learning_rate", lambda spec, step: 1e38 if step == broken_step else rate(spec, step))
+    config = small_runs.config(byte_store)
+    every = dataclasses.replace(config.evaluation, every_tokens=10 * 512)
+    directory = small_runs.train(tmp_path, dataclasses.replace(config, evaluation=every))[0]
+    record = directory.record()
+    assert record["status"] == "diverged" == directory.status()
+    assert record["last_good_step"] == record["steps"] == evaluated_after
+    assert "on speeches" in record["reason"] and record["losses"] == {}
+    assert math.isfinite(record["train_loss"])
 
 
 def test_adafactor_and_bfloat16_learn_too(byte_store, tmp_path):
