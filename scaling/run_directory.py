@@ -134,7 +134,9 @@ class RunDirectory:
         attempts = self.attempts()
         if not attempts:
             return "new"
-        return attempts[-1].end.get("status", "interrupted")
+        ended = attempts[-1].end.get("status", "interrupted")
+        # An end without a record: the process was killed between the two, and the record is what counts.
+        return "interrupted" if ended in ("completed", "diverged") else ended
 
     def attempts(self) -> list["Attempt"]:
         """Every attempt so far, oldest first."""
@@ -149,11 +151,14 @@ class RunDirectory:
         return Attempt(path)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The training curve: where attempts overlap after a crash, the later attempt's step counts."""
+        """The training curve, one row a step: what an attempt did past the point from which a later one continued does not count."""
         by_step: dict[int, dict[str, Any]] = {}
         for attempt in self.attempts():
+            first_step = attempt.first_step
+            if first_step is not None:
+                by_step = {step: row for step, row in by_step.items() if step <= first_step}
             for row in attempt.metrics():
-                by_step[row["step"]] = row
+                by_step[row["step"]] = by_step.get(row["step"], {}) | row
         return [by_step[step] for step in sorted(by_step)]
 
     @contextlib.contextmanager
@@ -189,14 +194,17 @@ class RunDirectory:
     def _read_json(self, name: str) -> dict[str, Any]:
         path = self.path / name
         try:
-            return json.loads(path.read_text())
+            values = json.loads(path.read_text())
+            if not isinstance(values, dict):
+                raise ValueError(f"it is a {type(values).__name__}")
+            return values
         except FileNotFoundError as error:
             raise DataError(
                 f"{path} does not exist", "name a run directory, as launch.sweep or scaling.train made it"
             ) from error
-        except json.JSONDecodeError as error:
+        except ValueError as error:
             raise DataError(
-                f"{path} is not JSON ({error})", "delete the run directory and start the run again"
+                f"{path} is not a JSON object ({error})", "delete the run directory and start the run again"
             ) from error
 
 
@@ -214,6 +222,12 @@ class Attempt:
     def __init__(self, path: epath.Path):
         """Opens the folder `path`, which :meth:`RunDirectory.start_attempt` made."""
         self.path = path
+
+    @property
+    def first_step(self) -> int | None:
+        """The step that it continues from, as `start.json` says; None when it was killed before it could say so."""
+        path = self.path / "start.json"
+        return json.loads(path.read_text()).get("first_step") if path.exists() else None
 
     @property
     def end(self) -> dict[str, Any]:

@@ -1,13 +1,21 @@
 """A run's name is what it computes, and its files say what became of it."""
 
 import dataclasses
+import json
 
 import pytest
 
 from scaling import run_directory
 from scaling.errors import ConfigError, OutputError
 from scaling.gin_files import Loaded
-from scaling.run_config import CheckpointConfig, EvaluationConfig, EvaluationDomain, ExecutionConfig, StoreHashes, run_id
+from scaling.run_config import (
+    CheckpointConfig,
+    EvaluationConfig,
+    EvaluationDomain,
+    ExecutionConfig,
+    StoreHashes,
+    run_id,
+)
 from tests.scaling.training import small_runs
 
 HASHES = StoreHashes("0" * 64, ("1" * 64,))
@@ -64,6 +72,43 @@ def test_a_root_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "root").write_text("")
     with pytest.raises(OutputError, match="cannot be written"):
         run_directory.freeze(tmp_path / "root", Loaded(small_runs.config("stores/here"), "", ""), HASHES)
+
+
+def written(directory, first_step, rows):
+    """An attempt that left these rows."""
+    attempt = directory.start_attempt({"first_step": first_step})
+    (attempt.path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return attempt
+
+
+@pytest.fixture
+def directory(tmp_path):
+    return run_directory.freeze(tmp_path, Loaded(small_runs.config("stores/here"), "", ""), HASHES)[0]
+
+
+def test_rows_of_one_step_are_one_row(directory):
+    written(directory, 0, [{"step": 1, "loss": 3.0}, {"step": 1, "held_out": {"speeches": 4.0}}])
+    assert directory.metrics() == [{"step": 1, "loss": 3.0, "held_out": {"speeches": 4.0}}]
+
+
+def test_what_came_after_the_point_of_resumption_does_not_count(directory):
+    """Row periods depend on where an attempt starts, so an overtaken row need not meet one of its own step."""
+    written(directory, 0, [{"step": step, "loss": 3.0} for step in (1, 2, 3, 5)])
+    written(directory, 2, [{"step": step, "loss": 2.0} for step in (4, 6)])
+    expected = [(1, 3.0), (2, 3.0), (4, 2.0), (6, 2.0)]
+    assert [(row["step"], row["loss"]) for row in directory.metrics()] == expected
+
+
+@pytest.mark.parametrize("status", ["completed", "diverged"])
+def test_an_end_without_a_record_is_an_interruption(directory, status):
+    """Killed between the two files: whoever asks must train on, not look for a record that is not there."""
+    attempt = directory.start_attempt({"first_step": 0})
+    attempt.finish("failed", reason="a bug")
+    assert directory.status() == "failed"
+    attempt.finish(status)
+    assert directory.status() == "interrupted"
+    directory.write_record({"status": status})
+    assert directory.status() == status
 
 
 def test_two_held_out_domains_of_one_name_are_refused():
