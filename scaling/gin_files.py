@@ -23,6 +23,8 @@ PROJECT_ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 ConfigT = TypeVar("ConfigT")
 
+_BIND = "bind the named value, in a file or by --gin.NAME=value"
+
 
 @dataclasses.dataclass(frozen=True)
 class Loaded(Generic[ConfigT]):
@@ -71,9 +73,13 @@ def parse(root: type, gin_files: Sequence[str], bindings: Sequence[str] = ()) ->
 
 def build(root: type[ConfigT]) -> Loaded[ConfigT]:
     """Builds `root` from gin's present state; see :func:`load`."""
-    with _gin_errors_as_config_errors(root.__name__):
-        config = gin.get_configurable(root)()
-    return Loaded(checked(config), gin.config_str(), gin.operative_config_str())
+    try:
+        with _gin_errors_as_config_errors(root.__name__):
+            config = gin.get_configurable(root)()
+        return Loaded(checked(config), gin.config_str(), gin.operative_config_str())
+    except ConfigError as error:
+        _name_what_is_required(error)
+        raise
 
 
 def _register_parts(root: type) -> None:
@@ -162,6 +168,13 @@ def quoted_if_bare(binding: str) -> str:
     return f"{name.strip()} = {value}"
 
 
+# Arithmetic errors come from functions that files bind, such as a rule for the learning rate of width 0.
+_GIN_ERRORS = (
+    *(ValueError, TypeError, RuntimeError, SyntaxError, OSError, ImportError, AttributeError, NameError),
+    ArithmeticError,
+)
+
+
 @contextlib.contextmanager
 def _gin_errors_as_config_errors(where: str) -> Iterator[None]:
     """Gin reports bad input through many exception types; each becomes one line that names its place."""
@@ -170,7 +183,7 @@ def _gin_errors_as_config_errors(where: str) -> Iterator[None]:
     except BadInputError as error:
         # Gin appends its own lines to whatever passes through it.
         raise ConfigError(error.what, error.remedy) from error
-    except (ValueError, TypeError, RuntimeError, SyntaxError, OSError, ImportError, AttributeError, NameError) as error:
+    except _GIN_ERRORS as error:
         raise ConfigError(f"{where}: {_one_line(error)}", _remedy(str(error))) from error
 
 
@@ -180,15 +193,27 @@ def _one_line(error: Exception) -> str:
     if undefined:
         return f"the macro %{undefined.group(1)} is used but not defined"
     text = " ".join(lines)
+    missing = re.search(r"(\w+)(?:\.__init__)?\(\) missing .* for arguments: \[(.*?)\]", text)
+    if missing:
+        fields = re.findall(r"\w+", missing.group(2))
+        return ", ".join(f"{missing.group(1)}.{field}" for field in fields) + " has no value"
     return text if len(text) <= 400 else text[:400] + " ..."
 
 
 def _remedy(message: str) -> str:
-    if "Required bindings" in message or "REQUIRED" in message:
-        return "bind the named value, in a file or by --gin.NAME=value"
+    # Before what is missing in general: a macro without a value is a function without its argument to gin.
     if "macro" in message:
         return "define the macro, in a file or by --gin.NAME=value"
+    if "Required bindings" in message or "No values supplied by Gin" in message:
+        return _BIND
     return "correct the spelling or the value; the comments at the top of the file say what it expects"
+
+
+def _name_what_is_required(error: ConfigError) -> None:
+    """Raises a clearer error where a %gin.REQUIRED is the cause: gin hands it on as a bare object, on which something then fails."""
+    unbound = re.search(r"^(\S+) = (?:\\\n\s*)?%(?:gin\.)?REQUIRED$", gin.config_str(), re.M)
+    if unbound and re.search(r"'object'|<object object", error.what):
+        raise ConfigError(f"{unbound.group(1)} is required and has no value", _BIND) from error
 
 
 def _refuse_unused_macros() -> None:

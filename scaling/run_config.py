@@ -16,6 +16,15 @@ from scaling.optim import schedules
 from scaling.optim.config import OptimizerConfig, ScheduleConfig
 
 
+def _require_least(config: Any, **least: int) -> None:
+    """Refuses a configuration with a field below its least value."""
+    for name, value in least.items():
+        if getattr(config, name) < value:
+            raise ConfigError(
+                f"{type(config).__name__}.{name} is {getattr(config, name)!r}", f"give a number of at least {value}"
+            )
+
+
 @dataclasses.dataclass(frozen=True)
 class EvaluationDomain:
     """A held-out text on which losses are measured.
@@ -39,7 +48,7 @@ class EvaluationConfig:
 
     Attributes:
       domains: the held-out texts.
-      every_tokens: period during training; 0 evaluates at the end only.
+      every_tokens: period during training, one step at least; 0 evaluates at the end only.
       batch_size: sequences per evaluation step.
     """
 
@@ -48,6 +57,7 @@ class EvaluationConfig:
     batch_size: int = 16
 
     def __post_init__(self):
+        _require_least(self, every_tokens=0, batch_size=1)
         names = [domain.name for domain in self.domains]
         for name in names:
             if names.count(name) > 1:
@@ -77,18 +87,24 @@ class ExecutionConfig:
     remat: Literal["none", "dots", "full"] = "none"
     attention_chunk: int = 64
 
+    def __post_init__(self):
+        _require_least(self, accumulation=1, attention_chunk=0)
+
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointConfig:
     """When the state is saved.
 
     Attributes:
-      every_tokens: period; 0 saves only at the end, on signals and where branches start.
+      every_tokens: period, one step at least; 0 saves only at the end, on signals and where branches start.
       keep: how many of the latest periodic checkpoints stay on disk (branch points stay besides).
     """
 
     every_tokens: int = 0
     keep: int = 1
+
+    def __post_init__(self):
+        _require_least(self, every_tokens=0, keep=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,8 +141,9 @@ class RunConfig:
     checkpoint: CheckpointConfig = CheckpointConfig()
 
     def __post_init__(self):
-        if self.batch_size < 1:
-            raise ConfigError(f"RunConfig.batch_size is {self.batch_size!r}", "give a positive number of sequences")
+        _require_least(self, batch_size=1)
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError(f"RunConfig.seed is {self.seed!r}", "give a number from 0 to 2**32 - 1")
         if self.batch_size % self.execution.accumulation:
             raise ConfigError(
                 f"RunConfig.batch_size ({self.batch_size}) is not a multiple of ExecutionConfig.accumulation "

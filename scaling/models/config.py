@@ -74,6 +74,11 @@ class TransformerConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ConfigError(f"TransformerConfig.{name} is {value!r}", "give a positive integer")
+        if not 0 < self.rope_fraction <= 1:
+            raise ConfigError(
+                f"TransformerConfig.rope_fraction is {self.rope_fraction!r}",
+                "give a fraction above 0 and at most 1; positions other than 'rope' rotate nothing",
+            )
         if self.heads % self.kv_heads:
             raise ConfigError(
                 f"TransformerConfig.heads ({self.heads}) is not a multiple of kv_heads ({self.kv_heads})",

@@ -1,6 +1,7 @@
 """Optimiser and schedule, as data (no JAX here)."""
 
 import dataclasses
+import math
 from typing import Literal
 
 from scaling.errors import ConfigError
@@ -25,10 +26,16 @@ class OptimizerConfig:
     clip_norm: float = 1.0
 
     def __post_init__(self):
-        if self.clip_norm < 0 or self.weight_decay < 0:
-            raise ConfigError(
-                "OptimizerConfig.clip_norm and weight_decay must not be negative", "give 0 to switch one off"
-            )
+        for name in ("clip_norm", "weight_decay"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(
+                    f"OptimizerConfig.{name} is {getattr(self, name)!r}", "give a finite number, 0 to switch it off"
+                )
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(
+                    f"OptimizerConfig.{name} is {getattr(self, name)!r}", "give a number of at least 0 and below 1"
+                )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,8 +60,10 @@ class ScheduleConfig:
     final_fraction: float = 0.1
 
     def __post_init__(self):
-        if not self.peak > 0:
-            raise ConfigError(f"ScheduleConfig.peak is {self.peak!r}", "give a positive learning rate")
+        if not 0 < self.peak < math.inf:
+            raise ConfigError(f"ScheduleConfig.peak is {self.peak!r}", "give a positive, finite learning rate")
+        if self.warmup_tokens < 0:
+            raise ConfigError(f"ScheduleConfig.warmup_tokens is {self.warmup_tokens!r}", "give 0 or more tokens")
         for name in ("warmup_max_fraction", "decay_fraction", "final_fraction"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(
