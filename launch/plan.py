@@ -118,7 +118,7 @@ def make_plan(sweep: Sweep, root: str, rates: Rates) -> Plan:
     named = tuple(
         dataclasses.replace(run, unit=_unit(run.point, run.config, root, stores, sweep_id)) for run in planned
     )
-    return Plan(sweep, sweep_id, root, named, _epoch_warnings(sweep, named))
+    return Plan(sweep, sweep_id, root, named, (*_epoch_warnings(sweep, named), *_tag_warnings(named)))
 
 
 def tasks_of(runs: Sequence[PlannedRun], slots: int) -> list[Task]:
@@ -227,6 +227,23 @@ def _epoch_warnings(sweep: Sweep, runs: Sequence[PlannedRun]) -> tuple[str, ...]
     return (
         f"{len(repeated)} of {len(runs)} runs see their training text more than once, up to {worst.epochs:.2f} times ({worst.point}): "
         "laws for fresh text do not describe them",
+    )
+
+
+def _tag_warnings(runs: Sequence[PlannedRun]) -> tuple[str, ...]:
+    """A record keeps the tags with which its run was trained, and fits go by those."""
+    found = [
+        (run, record["tags"])
+        for run in runs
+        for directory in run.unit.directories
+        if (record := directory.record()) is not None and record["tags"] != run.point.tags
+    ]
+    if not found:
+        return ()
+    run, tags = found[0]
+    return (
+        f"{len(found)} records have other tags than this sweep gives, and keep theirs ({run.point}: {tags} instead of {dict(run.point.tags)}); "
+        "give this sweep a root of its own if its fit is to go by its tags",
     )
 
 

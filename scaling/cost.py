@@ -73,6 +73,7 @@ def _on_devices(config: RunConfig, devices: int) -> dict[str, Any]:
     os.environ["JAX_PLATFORMS"] = "cpu"
     from scaling.accounting import compiled
 
+    compiled.require_known(_ACCELERATOR.value, _EXPORT.value)
     cost = {}
     step = compiled.abstract_step(config)
     if _COMPILE.value:

@@ -258,8 +258,8 @@ def freeze(
 ) -> list[RunDirectory]:
     """Creates the directories of a run, or of a trunk and its branches.
 
-    Those that exist keep everything but what does not belong to a run's identity (mesh, checkpoint period, paths of stores), which is brought up to
-    date: the next attempt uses it.
+    In those that exist, what does not belong to a run's identity is brought up to date for the next attempt: mesh, checkpoint period, paths of
+    stores, and the name, sweep and tags where they are given. A record that is written already keeps those that it has.
 
     Args:
       root: the directory that holds runs.
@@ -310,8 +310,15 @@ def _freeze_one(root: str | os.PathLike[str], spec: Spec, loaded: gin_files.Load
     if (directory.path / "spec.json").exists():
         frozen = directory.spec
         # Equal names compute equal things, but perhaps on another mesh, from a store that moved, or saved more often.
-        if frozen.config != spec.config:
-            write_json(directory.path / "spec.json", gin_files.to_dict(dataclasses.replace(frozen, config=spec.config)))
+        current = dataclasses.replace(
+            frozen,
+            config=spec.config,
+            name=spec.name or frozen.name,
+            sweep_id=spec.sweep_id or frozen.sweep_id,
+            tags=spec.tags or frozen.tags,
+        )
+        if current != frozen and directory.record() is None:
+            write_json(directory.path / "spec.json", gin_files.to_dict(current))
         return directory
     try:
         directory.path.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -12,6 +13,27 @@ from scaling.accounting.peak import PUBLISHED_PEAKS
 from scaling.errors import ConfigError
 from scaling.run_config import RunConfig
 from scaling.training.step import StepKey, TrainStep, build_train_step
+
+EXPORT_PLATFORMS = ("cpu", "tpu", "cuda", "rocm")
+
+
+def require_known(accelerator: str, platforms: Sequence[str]) -> None:
+    """Refuses names that :func:`expected_time` and :func:`exported_bytes` do not know, before anything is compiled.
+
+    Args:
+      accelerator: a device kind, or empty.
+      platforms: to export for.
+
+    Raises:
+      ConfigError: naming the flag and the choices.
+    """
+    if accelerator and accelerator not in PUBLISHED_PEAKS:
+        raise ConfigError(
+            f"--accelerator {accelerator!r} has no published peak here", f"choose among {sorted(PUBLISHED_PEAKS)}"
+        )
+    for platform in platforms:
+        if platform not in EXPORT_PLATFORMS:
+            raise ConfigError(f"--export_platforms names {platform!r}", f"choose among {', '.join(EXPORT_PLATFORMS)}")
 
 
 def abstract_step(config: RunConfig) -> TrainStep:
@@ -51,11 +73,10 @@ def bytes_per_device(step: TrainStep) -> dict[str, int]:
 def exported_bytes(step: TrainStep, platform: str) -> int:
     """Size of the step's portable StableHLO program for a platform that this machine may not have.
 
-    Raises:
-      ConfigError: the platform is unknown.
+    Args:
+      step: see :func:`abstract_step`.
+      platform: one of :data:`EXPORT_PLATFORMS`.
     """
-    if platform not in ("cpu", "tpu", "cuda", "rocm"):
-        raise ConfigError(f"--export_platforms names {platform!r}", "choose among cpu, tpu, cuda and rocm")
     exported = jax.export.export(step.step, platforms=[platform])(
         step.abstract_state(), step.abstract_batch(), step.abstract_rates()
     )
@@ -65,14 +86,13 @@ def exported_bytes(step: TrainStep, platform: str) -> int:
 def expected_time(config: RunConfig, devices: int, accelerator: str, utilisation: float) -> dict[str, Any]:
     """Seconds a step and hours of the run at an assumed utilisation of a published peak.
 
-    Raises:
-      ConfigError: the accelerator is not in :data:`scaling.accounting.peak.PUBLISHED_PEAKS`.
+    Args:
+      config: the run.
+      devices: of the mesh.
+      accelerator: a key of :data:`scaling.accounting.peak.PUBLISHED_PEAKS`.
+      utilisation: assumed MFU, a fraction.
     """
-    published = PUBLISHED_PEAKS.get(accelerator)
-    if published is None:
-        raise ConfigError(
-            f"--accelerator {accelerator!r} has no published peak here", f"choose among {sorted(PUBLISHED_PEAKS)}"
-        )
+    published = PUBLISHED_PEAKS[accelerator]
     per_token = training_flops_per_token(config.model, config.data.sequence_length)[MFU_CONVENTION]
     tokens_per_second = devices * published.bfloat16 * utilisation / per_token
     return {

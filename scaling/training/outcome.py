@@ -114,7 +114,9 @@ def _data_facts(session: "Session", tokens: int) -> dict[str, Any]:
         "unique_tokens": min(tokens, available),
         "epochs": tokens / available,
         "store_hash": session.spec.stores.train,
-        "held_out_hashes": dict(zip((text.domain.name for text in session.texts), session.spec.stores.held_out, strict=True)),
+        "held_out_hashes": dict(
+            zip((text.domain.name for text in session.texts), session.spec.stores.held_out, strict=True)
+        ),
         "task": session.store.manifest["task"],
     }
 

@@ -1,5 +1,6 @@
 """The progress line of a run: what was done, how fast, and how long the rest takes."""
 
+import math
 import sys
 import time
 from typing import TextIO
@@ -28,7 +29,7 @@ class ProgressLine:
 
         Args:
           tokens: seen so far.
-          loss: of the last finished step, nats per token.
+          loss: of the last finished step, nats per token; not shown while none has finished (NaN).
           tokens_per_second: measured on finished steps.
           mfu: fraction of the peak, or None where the peak is unknown.
           convention: how FLOPs are counted for `mfu`.
@@ -38,9 +39,10 @@ class ProgressLine:
             return
         self._last = now
         utilisation = f" | MFU {mfu:.1%} ({convention})" if mfu is not None else ""
+        shown_loss = "" if math.isnan(loss) else f"loss {loss:.3f} nats | "
         left = (self._total_tokens - tokens) / tokens_per_second if tokens_per_second else float("nan")
         self._write(
-            f"{self._label} | {tokens / self._total_tokens:4.0%} of {si(self._total_tokens)} tokens | loss {loss:.3f} nats | "
+            f"{self._label} | {tokens / self._total_tokens:4.0%} of {si(self._total_tokens)} tokens | {shown_loss}"
             f"{tokens_per_second:,.0f} tokens/s{utilisation} | {duration(left)} left"
         )
 

@@ -3,7 +3,9 @@
 import functools
 import importlib.metadata
 import os
+import pathlib
 import platform
+import shutil
 import socket
 import subprocess
 from typing import Any
@@ -46,14 +48,16 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def git_commit() -> str:
-    """The commit of the checkout, with "+changes" when files differ from it; empty outside a repository."""
-    root = gin_files.PROJECT_ROOT
-    if not (root / ".git").exists():
+    """The commit of the checkout, with "+changes" when files differ from it; empty outside a repository and where git is missing."""
+    if not (gin_files.PROJECT_ROOT / ".git").exists() or shutil.which("git") is None:
         return ""
-    git = ["git", "-C", str(root)]
-    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=False)
-    return head.stdout.strip() + ("+changes" if changed.stdout.strip() else "") if head.returncode == 0 else ""
+    head, changed = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
+    return head + ("+changes" if changed else "") if head else ""
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(gin_files.PROJECT_ROOT), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 @functools.cache
@@ -67,6 +71,7 @@ def device() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    with open("/proc/cpuinfo", encoding="utf8") as lines:
-        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    cpuinfo = pathlib.Path("/proc/cpuinfo")  # Linux only.
+    lines = cpuinfo.read_text(encoding="utf8").splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor()

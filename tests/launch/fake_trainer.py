@@ -106,6 +106,7 @@ def record(spec, status: str) -> dict:
     return {
         "run_id": spec.run_id,
         "status": status,
+        "tags": spec.tags,
         "losses": {"speeches": {"nats_per_token": 3.0}} if status == "completed" else {},
         "primary_domain": "speeches",
         "parameters": {"total": 1000 * spec.config.model.width},

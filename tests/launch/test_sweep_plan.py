@@ -77,6 +77,16 @@ def test_repeated_text_is_a_warning_or_an_error(lab):
         lab.plan(text + "sweep_config.Sweep.single_epoch = True\n")
 
 
+def test_records_that_keep_other_tags_are_a_warning(lab):
+    text = PARTS + part("a", "WIDTH", (16,)) + part("b", "WIDTH", (32,))
+    for run in (first := lab.plan(text)).runs:
+        (directory,) = run_directory.freeze(lab.root, run.loaded, run.unit.specs[0].stores, tags=run.point.tags)
+        directory.write_record({"status": "completed", "tags": run.point.tags})
+    assert not first.warnings and not lab.plan(text).warnings
+    (warning,) = lab.plan(text + 'a/sweep_config.Part.tags = {"role": "held_out"}\n').warnings
+    assert warning.startswith("1 records have other tags") and "WIDTH=16" in warning
+
+
 def test_a_vocabulary_that_is_not_the_store_s_is_refused(lab):
     with pytest.raises(DataError, match="vocab_size"):
         lab.plan(PARTS + part("a", "WIDTH", (16,)) + part("b", "ladder.llama.vocab_size", (300,)))

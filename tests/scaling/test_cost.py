@@ -9,6 +9,7 @@ import pytest
 from tests.conftest import PROJECT_ROOT
 
 BASE = "--gin_file=configs/runs/cpu_base.gin"
+LARGE = "--gin_file=configs/runs/llama_10b.gin"
 
 
 def cost(*arguments: str) -> subprocess.CompletedProcess:
@@ -50,6 +51,9 @@ def test_parts_sum_and_flops_scale_with_tokens():
         ((), "--gin_file"),
         ((BASE, "--mesh=2x2"), "--mesh"),
         ((BASE, "--nocompile", "--gin.WIDTH=60"), "60"),
+        # Refused before the compilation, which would take longer than the test may.
+        ((LARGE, "--devices=256", "--accelerator=TPU v99"), "TPU v99"),
+        ((LARGE, "--devices=256", "--export_platforms=tpu,abacus"), "abacus"),
     ],
 )
 def test_bad_usage_is_one_line_and_code_2(arguments, named):

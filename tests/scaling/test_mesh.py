@@ -82,7 +82,9 @@ def test_what_does_not_divide_is_named(mesh, fields, rows, named):
 
 def test_an_evaluation_batch_that_does_not_divide_is_named():
     meshes.check_evaluation_rows(FakeMesh(2, 2, 2), 16)
-    with pytest.raises(ConfigError, match=r"EvaluationConfig\.batch_size \(6\) is not a multiple of data \* fsdp \(4\)"):
+    with pytest.raises(
+        ConfigError, match=r"EvaluationConfig\.batch_size \(6\) is not a multiple of data \* fsdp \(4\)"
+    ):
         meshes.check_evaluation_rows(FakeMesh(2, 2, 2), 6)
 
 

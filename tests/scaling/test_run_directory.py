@@ -45,13 +45,25 @@ def test_the_name_depends_on_what_is_computed_and_on_nothing_else():
     assert len(names) == 1 + len(other_stores) + len(different)
 
 
+LOADED = Loaded(small_runs.config("stores/here"), "a = 1", "b = 2")
+
+
 def test_freezing_twice_changes_nothing(tmp_path):
-    loaded = Loaded(small_runs.config("stores/here"), "a = 1", "b = 2")
-    (first,) = run_directory.freeze(tmp_path, loaded, HASHES, tags={"role": "fit"})
+    (first,) = run_directory.freeze(tmp_path, LOADED, HASHES, name="x", sweep_id="s", tags={"role": "fit"})
     before = (first.path / "spec.json").read_text()
-    (second,) = run_directory.freeze(tmp_path, loaded, HASHES, tags={"role": "other"})
+    # By a verb that gives the run no name, sweep or tags: those of the sweep stay.
+    (second,) = run_directory.freeze(tmp_path, LOADED, HASHES)
     assert second.path == first.path and (second.path / "spec.json").read_text() == before
     assert first.status() == "new" and first.spec.tags == {"role": "fit"}
+
+
+def test_another_sweep_names_a_run_until_it_is_recorded(tmp_path):
+    (run,) = run_directory.freeze(tmp_path, LOADED, HASHES, name="x", sweep_id="s", tags={"role": "fit"})
+    run_directory.freeze(tmp_path, LOADED, HASHES, name="y", sweep_id="t", tags={"role": "held_out"})
+    assert (run.spec.name, run.spec.sweep_id, run.spec.tags) == ("y", "t", {"role": "held_out"})
+    run.write_record({"status": "completed"})
+    run_directory.freeze(tmp_path, LOADED, HASHES, name="z", sweep_id="u", tags={"role": "fit"})
+    assert (run.spec.name, run.spec.sweep_id, run.spec.tags) == ("y", "t", {"role": "held_out"})
 
 
 def test_a_trunk_knows_its_branches_and_they_their_trunk():

@@ -1,4 +1,4 @@
-"""The three architectures written a second time, in numpy float64, one document and one head at a time, from their papers' equations.
+"""Every part of the transformer written a second time, in numpy float64, one document and one head at a time, from their papers' equations.
 
 Slow and plain on purpose, and sharing no code with the model: it takes only the parameter tree and the sizes.
 """
@@ -61,24 +61,42 @@ def feed_forward(x_TxD, parameters, config):
     return hidden @ parameters["down"] + (parameters["down_bias"] if config.biases else 0.0)
 
 
+def sinusoid(position, width):
+    """Feature 2i is sin(position / 10000^(2i/D)), feature 2i + 1 the cosine of the same."""
+    angles = [position / 10_000 ** (2 * (feature // 2) / width) for feature in range(width)]
+    return [math.cos(angle) if feature % 2 else math.sin(angle) for feature, angle in enumerate(angles)]
+
+
+def layer_output(x, layer, config):
+    """One layer by its four forms: post-norm, parallel, or serial with norms before the sub-layers."""
+
+    def norm(y, name):
+        return (rms_norm if config.norm == "rmsnorm" else layer_norm)(y, layer[name], config.norm_epsilon)
+
+    if config.norm_position == "post":
+        x = norm(x + attention(x, layer["attention"], config), "attention_norm")
+        return norm(x + feed_forward(x, layer["feed_forward"], config), "feed_forward_norm")
+    attended = attention(norm(x, "attention_norm"), layer["attention"], config)
+    if config.residual == "parallel":
+        return x + attended + feed_forward(norm(x, "feed_forward_norm"), layer["feed_forward"], config)
+    x = x + attended
+    return x + feed_forward(norm(x, "feed_forward_norm"), layer["feed_forward"], config)
+
+
 def logits(parameters, config, tokens_T):
     """Next-token logits [T, V] of one document."""
-    norm = rms_norm if config.norm == "rmsnorm" else layer_norm
     x = parameters["embedding"]["tokens"][tokens_T]
     if config.positions == "learned":
         x = x + parameters["embedding"]["positions"][: len(tokens_T)]
+    if config.positions == "sinusoidal":
+        x = math.sqrt(config.width) * x + np.array([sinusoid(t, config.width) for t in range(len(tokens_T))])
     for index in range(config.depth):
         layer = {
             group: {name: stacked[index] for name, stacked in members.items()}
             for group, members in parameters["layers"].items()
         }
-        normed = norm(x, layer["attention_norm"], config.norm_epsilon)
-        if config.residual == "parallel":
-            second = norm(x, layer["feed_forward_norm"], config.norm_epsilon)
-            x = x + attention(normed, layer["attention"], config) + feed_forward(second, layer["feed_forward"], config)
-        else:
-            x = x + attention(normed, layer["attention"], config)
-            second = norm(x, layer["feed_forward_norm"], config.norm_epsilon)
-            x = x + feed_forward(second, layer["feed_forward"], config)
-    x = norm(x, parameters["final_norm"], config.norm_epsilon)
+        x = layer_output(x, layer, config)
+    if config.norm_position == "pre":
+        norm = rms_norm if config.norm == "rmsnorm" else layer_norm
+        x = norm(x, parameters["final_norm"], config.norm_epsilon)
     return x @ (parameters["embedding"]["tokens"].T if config.tied else parameters["head"]["kernel"])

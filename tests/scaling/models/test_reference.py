@@ -16,6 +16,10 @@ CONFIGS = {
     "llama with grouped queries, tied": dataclasses.replace(ladder.llama(64, 61, kv_heads=2, tied=True), depth=2),
     "kaplan_gpt": ladder.kaplan_gpt(32, 61, max_length=24),
     "neox": ladder.neox(32, 61),
+    "the transformer of 2017: post-norm, sinusoids": dataclasses.replace(
+        ladder.kaplan_gpt(32, 61), norm_position="post", positions="sinusoidal"
+    ),
+    "llama with GeGLU": dataclasses.replace(ladder.llama(32, 61), activation="geglu"),
 }
 
 
