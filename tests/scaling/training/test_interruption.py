@@ -129,7 +129,15 @@ def test_a_torn_last_line_of_the_curve_is_left_out(byte_store, tmp_path):
     assert directory.status() == "interrupted"
 
 
-def test_a_second_signal_kills():
+@pytest.fixture
+def interruptible():
+    """A shell that starts the tests in its background lets them ignore Ctrl-C."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
+def test_a_second_signal_kills(interruptible):
     """Someone who presses Ctrl-C twice means it."""
     with Interruption() as interruption:
         os.kill(os.getpid(), signal.SIGINT)
