@@ -80,6 +80,10 @@ def _make_output_directory() -> None:
         epath.Path(_OUTPUT_DIR.value).mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise OutputError(f"--output_dir={_OUTPUT_DIR.value} is not a directory", "choose another path") from error
+    except OSError as error:
+        raise OutputError(
+            f"--output_dir={_OUTPUT_DIR.value} cannot be made: {error.strerror}", "choose a path that can be written"
+        ) from error
 
 
 def _write(fitted: study.Study) -> None:
