@@ -124,11 +124,25 @@ def fit_axis(
     }
     if offset:
         natural["E"] = lambda theta: np.exp(theta[:, 1])
-    flags = (f"fitted to {len(rows)} of {len(table)} runs: {axis.regime}", *_regime_flags(table, axis, rows, surface))
+    flags = (
+        f"fitted to {len(rows)} of {len(table)} runs: {axis.regime}",
+        *(_counting_flags(table) if letter == "N" else ()),
+        *_regime_flags(table, axis, rows, surface),
+    )
     return fitting.result_of(
         fitted, form, name=name, equation=equation, source=source, natural=natural, derived={},
         run_ids=tuple(table.frame["run_id"].iloc[rows]), level=level, flags=flags, delta=delta,
     )  # fmt: skip
+
+
+def _counting_flags(table: RunsTable) -> tuple[str, ...]:
+    """Kaplan's exponents of N are those of his count."""
+    if table.conventions.parameters == "non_embedding":
+        return ()
+    return (
+        f"N here is {table.conventions.parameters} parameters and Kaplan's is non-embedding (--parameters=non_embedding): do not compare "
+        "this exponent with his",
+    )
 
 
 def _regime_flags(table: RunsTable, axis: Axis, rows: npt.NDArray[np.int64], surface: Result | None) -> tuple[str, ...]:
@@ -165,5 +179,5 @@ def fit_nd(table: RunsTable, draws: bootstrap.Draws, level: float, delta: float 
     }
     return fitting.result_of(
         fitted, ND_FORM, name=ND_NAME, equation=_ND_EQUATION, source="Kaplan et al. 2020 (arXiv:2001.08361), eq. 1.5",
-        natural=natural, derived={}, run_ids=tuple(table.frame["run_id"]), level=level, delta=delta,
+        natural=natural, derived={}, run_ids=tuple(table.frame["run_id"]), level=level, flags=_counting_flags(table), delta=delta,
     )  # fmt: skip

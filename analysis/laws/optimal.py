@@ -146,8 +146,36 @@ def allocate(law: Result, table: RunsTable, budgets: tuple[float, ...]) -> list[
     return found
 
 
-def exponent(law: Result, table: RunsTable) -> float:
-    """d ln N_opt / d ln C over the decade above the middle of the table's compute, under its FLOP convention."""
-    middle, cost = float(np.median(table.log("flops"))), cost_of(table)
-    low, high = (optimum(law.theta[None], middle + step, cost).log_params[0] for step in (0.0, np.log(10.0)))
-    return float((high - low) / np.log(10.0))
+@dataclasses.dataclass(frozen=True)
+class Exponents:
+    """N_opt ∝ C^a and D_opt ∝ C^b between two computes.
+
+    Attributes:
+      a: of N_opt.
+      b: of D_opt.
+      low_flops, high_flops: where they were read, or where the points lie that they were fitted to.
+    """
+
+    a: Estimate
+    b: Estimate
+    low_flops: float
+    high_flops: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Every field as JSON values."""
+        return {"a": self.a.to_json(), "b": self.b.to_json(), "flops": [self.low_flops, self.high_flops]}
+
+
+def exponents(law: Result, table: RunsTable) -> Exponents:
+    """Mean slopes of ln N_opt and ln D_opt over ln C from the cheapest to the dearest run, under the table's FLOP convention.
+
+    With C = 6·N·D they are the law's own a and b, the same at every compute (eq. 4). Where a token costs otherwise the frontier
+    is no straight line, so its slope belongs to this range.
+    """
+    log_flops, cost = table.log("flops"), cost_of(table)
+    theta = np.concatenate([law.theta[None], law.replicates])
+    low, high = (optimum(theta, float(bound), cost) for bound in (log_flops.min(), log_flops.max()))
+    span, method = float(np.ptp(log_flops)), next(iter(law.parameters.values())).method
+    slopes = [(getattr(high, name) - getattr(low, name)) / span for name in ("log_params", "log_tokens")]
+    a, b = (estimate(slope[0], slope[1:], law.level, method) for slope in slopes)
+    return Exponents(a, b, float(table.frame["flops"].min()), float(table.frame["flops"].max()))

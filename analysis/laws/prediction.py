@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analysis.laws import engine, fitting, parametric
+from analysis.laws import engine, fitting, optimal, parametric
 from analysis.laws.noise import Noise
-from analysis.laws.result import NotFitted, Result, finite
+from analysis.laws.result import Estimate, NotFitted, Result, estimate, finite
 from analysis.laws.table import RunsTable, grouped
 
 FloatArray = npt.NDArray[np.float64]
@@ -29,6 +29,28 @@ _FITS_BETTER = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
+class Window:
+    """One rollout: the law fitted to the cheapest runs, held against the dearer ones.
+
+    Attributes:
+      fitted, predicted: numbers of runs.
+      flops: the dearest run that was fitted.
+      reach: compute of the dearest run that was predicted, over `flops`.
+      bias: mean of ln L measured − ln L predicted.
+      error: root mean square of the same.
+      expected: what noise and the parameters' uncertainty alone would make `error`.
+    """
+
+    fitted: int
+    predicted: int
+    flops: float
+    reach: float
+    bias: float
+    error: float
+    expected: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Doubt:
     """Form uncertainty, estimated once for a table.
 
@@ -37,12 +59,14 @@ class Doubt:
       rival_weight: its credibility beside the law, between 0 and 1.
       rollout_slope: standard deviation of ln L per unit of ln(C / largest C fitted).
       rollouts: (ln(C/C_fitted), ln L measured − ln L predicted) of every rollout prediction, float64[M, 2].
+      windows: the same, summed up by rollout.
     """
 
     rival: Result | None
     rival_weight: float
     rollout_slope: float
     rollouts: FloatArray
+    windows: tuple[Window, ...] = ()
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -53,6 +77,16 @@ class Doubt:
             f"by BIC the rival form {self.rival.name} describes these runs better (credibility {self.rival_weight:.2f}): the law's "
             "extrapolation is one of two, and its interval reaches the other",
         )
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry of laws.json."""
+        return {
+            "rival": None if self.rival is None else self.rival.name,
+            "rival_weight": self.rival_weight,
+            "rollout_slope": self.rollout_slope,
+            "rollouts": len(self.rollouts),
+            "windows": [dataclasses.asdict(window) for window in self.windows],
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +100,8 @@ class Forecast:
       level: nominal coverage.
       parts: standard deviations of ln L by cause: parameters, noise, form.
       reach: by what factor the run exceeds the largest params, tokens and flops in the fit.
+      optimal_params: the compute-optimal N that the law predicts for the run's FLOPs.
+      size_ratio: the run's N over `optimal_params`.
       flags: what to know about this prediction, in words.
     """
 
@@ -77,6 +113,8 @@ class Forecast:
     level: float
     parts: dict[str, float]
     reach: dict[str, float]
+    optimal_params: Estimate
+    size_ratio: Estimate
     flags: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -84,6 +122,8 @@ class Forecast:
         return dataclasses.asdict(self) | {
             "flags": list(self.flags),
             "interval": [finite(bound) for bound in self.interval],
+            "optimal_params": self.optimal_params.to_json(),
+            "size_ratio": self.size_ratio.to_json(),
         }
 
 
@@ -98,6 +138,8 @@ class Check:
       inside: whether it fell in the interval.
       error_percent: measured over predicted, minus one, in percent.
       sigma: ln(measured / predicted) over the forecast's standard deviation.
+      name: of the run, for readers.
+      standard_error: of `measured` over held-out documents, in nats per token; NaN where none is recorded.
     """
 
     run_id: str
@@ -106,21 +148,48 @@ class Check:
     inside: bool
     error_percent: float
     sigma: float
+    name: str = ""
+    standard_error: float = float("nan")
+
+    @property
+    def title(self) -> str:
+        """The run's name with its id; the id alone where it has no other name."""
+        return f"{self.name} ({self.run_id})" if self.name and self.name != self.run_id else self.run_id
+
+    @property
+    def size_in_words(self) -> str:
+        """How the run's size relates to the compute-optimal one, as a clause."""
+        ratio, best = self.forecast.size_ratio, self.forecast.optimal_params
+        rounded = float(f"{best.value:.3g}")
+        between = "" if ratio.interval is None else f" [{ratio.interval[0]:.3g}, {ratio.interval[1]:.3g}]"
+        return f"its N is {ratio.value:.3g}{between} times the compute-optimal {rounded:,.0f} that the law predicts for its compute"
+
+    @property
+    def error_in_words(self) -> str:
+        """How surely the loss was measured, beside the noise of a run, as a clause."""
+        noise = f"the noise of a run is {100 * self.forecast.parts['noise']:.2g}%"
+        if not np.isfinite(self.standard_error):
+            return f"no standard error of the measured loss is recorded; {noise}"
+        return (
+            f"the measured loss has a standard error of {self.standard_error:.2g} nats per token over held-out documents "
+            f"({100 * self.standard_error / self.measured:.2g}%; not in the interval, for all runs read the same text); {noise}"
+        )
 
     def in_words(self) -> str:
         """The verdict, as a sentence."""
         low, high = self.forecast.interval
         return (
-            f"{self.run_id}: predicted {self.forecast.value:.4f} nats per token, {100 * self.forecast.level:.0f}% interval "
+            f"{self.title}: predicted {self.forecast.value:.4f} nats per token, {100 * self.forecast.level:.0f}% interval "
             f"[{low:.4f}, {high:.4f}]; measured {self.measured:.4f}: {'INSIDE' if self.inside else 'OUTSIDE'} the interval "
             f"(measured is {self.error_percent:+.2f}% off the prediction, {self.sigma:+.2f} standard deviations), at "
-            f"{self.forecast.reach['flops']:.3g} times the largest compute in the fit"
+            f"{self.forecast.reach['flops']:.3g} times the largest compute in the fit; {self.size_in_words}; {self.error_in_words}"
         )
 
     def to_json(self) -> dict[str, Any]:
         """Every field as JSON values."""
-        values = {name: getattr(self, name) for name in ("run_id", "measured", "inside", "error_percent")}
-        return {**values, "sigma": finite(self.sigma), "forecast": self.forecast.to_json()}
+        values = {name: getattr(self, name) for name in ("run_id", "name", "measured", "inside", "error_percent")}
+        uncertain = {name: finite(getattr(self, name)) for name in ("standard_error", "sigma")}
+        return {**values, **uncertain, "forecast": self.forecast.to_json()}
 
 
 def doubt_of(
@@ -135,15 +204,15 @@ def doubt_of(
       noise: of a run around the law.
       delta: the Huber threshold of both fits.
     """
-    rollouts, variances = _rollouts(table, noise)
+    rollouts, variances, windows = _rollouts(table, noise)
     slope = 0.0
     if len(rollouts):
         distance, error = rollouts.T
         excess = float(np.sum((error**2 - variances) * distance**2) / np.sum(distance**4))
         slope = float(np.sqrt(max(0.0, excess)))
     if not isinstance(rival, Result):
-        return Doubt(None, 0.0, slope, rollouts)
-    return Doubt(rival, credibility(table, law, rival, noise, delta), slope, rollouts)
+        return Doubt(None, 0.0, slope, rollouts, windows)
+    return Doubt(rival, credibility(table, law, rival, noise, delta), slope, rollouts, windows)
 
 
 def credibility(table: RunsTable, law: Result, rival: Result, noise: Noise, delta: float = engine.HUBER_DELTA) -> float:
@@ -161,10 +230,10 @@ def credibility(table: RunsTable, law: Result, rival: Result, noise: Noise, delt
     return float(1 / (1 + np.exp(np.clip(difference / 2, -50, 50))))
 
 
-def _rollouts(table: RunsTable, noise: Noise) -> tuple[FloatArray, FloatArray]:
-    """(distance, error) of rollout predictions [M, 2], and the variance that noise and parameters explain [M]."""
+def _rollouts(table: RunsTable, noise: Noise) -> tuple[FloatArray, FloatArray, tuple[Window, ...]]:
+    """(distance, error) of rollout predictions [M, 2], the variance that noise and parameters explain [M], and their sums."""
     x_KxV, y_K, log_flops = fitting.variables(table), table.log("loss"), table.log("flops")
-    form, pairs, variances = parametric.FORM, [], []
+    form, pairs, variances, windows = parametric.FORM, [], [], []
     for fraction in ROLLOUT_FRACTIONS:
         edge = np.quantile(log_flops, fraction)
         early = log_flops <= edge
@@ -180,11 +249,17 @@ def _rollouts(table: RunsTable, noise: Noise) -> tuple[FloatArray, FloatArray]:
             "pk,pq,qk->k", jacobian[0], np.linalg.pinv(information, rcond=1e-12, hermitian=True), jacobian[0]
         )
         late = ~early
-        pairs.append(np.stack([log_flops[late] - log_flops[early].max(), (y_K - value[0])[late]], axis=1))
-        variances.append(noise.total**2 * (1 + spread[late]))
+        distance, error = log_flops[late] - log_flops[early].max(), (y_K - value[0])[late]
+        variance = noise.total**2 * (1 + spread[late])
+        pairs.append(np.stack([distance, error], axis=1))
+        variances.append(variance)
+        windows.append(Window(
+            int(early.sum()), int(late.sum()), float(np.exp(log_flops[early].max())), float(np.exp(distance.max())),
+            float(error.mean()), float(np.sqrt(np.mean(error**2))), float(np.sqrt(variance.mean())),
+        ))  # fmt: skip
     if not pairs:
-        return np.zeros((0, 2)), np.zeros(0)
-    return np.concatenate(pairs), np.concatenate(variances)
+        return np.zeros((0, 2)), np.zeros(0), ()
+    return np.concatenate(pairs), np.concatenate(variances), tuple(windows)
 
 
 def forecast(
@@ -230,10 +305,22 @@ def forecast(
     draws = base + scale * noise_sd * rng.standard_normal(len(base)) + form_sd * rng.standard_normal(len(base))
     low, high = np.exp(np.quantile(draws, [(1 - level) / 2, (1 + level) / 2]))
     parts = {"parameters": float(np.std(replicates)), "noise": noise_sd, "form": form_sd}
+    best = _optimal_params(law, table, flops, level)
     return Forecast(
         float(params), float(tokens), float(flops), float(np.exp(centre)), (float(low), float(high)), level, parts, reach,
-        (*doubt.flags, *_flags(law, reach, rival_sd, rollout_sd, len(doubt.rollouts))),
+        best, _ratio(params, best), (*doubt.flags, *_flags(law, reach, rival_sd, rollout_sd, len(doubt.rollouts))),
     )  # fmt: skip
+
+
+def _optimal_params(law: Result, table: RunsTable, flops: float, level: float) -> Estimate:
+    theta = np.concatenate([law.theta[None], law.replicates])
+    params_R = np.exp(optimal.optimum(theta, float(np.log(flops)), optimal.cost_of(table)).log_params)
+    return estimate(params_R[0], params_R[1:], level, next(iter(law.parameters.values())).method)
+
+
+def _ratio(params: float, best: Estimate) -> Estimate:
+    between = None if best.interval is None else (params / best.interval[1], params / best.interval[0])
+    return dataclasses.replace(best, value=params / best.value, interval=between)
 
 
 def _flags(law: Result, reach: dict[str, float], rival_sd: float, rollout_sd: float, rollouts: int) -> tuple[str, ...]:
@@ -259,12 +346,12 @@ def _flags(law: Result, reach: dict[str, float], rival_sd: float, rollout_sd: fl
     return tuple(flags)
 
 
-def check(measured: float, run_id: str, made: Forecast) -> Check:
-    """Holds a forecast against the measured loss (nats per token)."""
+def check(measured: float, run_id: str, made: Forecast, name: str = "", standard_error: float = float("nan")) -> Check:
+    """Holds a forecast against the measured loss (nats per token, as its standard error)."""
     error = float(np.log(measured / made.value))
     spread = float(np.sqrt(sum(part**2 for part in made.parts.values())))
     low, high = made.interval
     return Check(
         run_id, made, float(measured), bool(low <= measured <= high), 100 * (measured / made.value - 1),
-        error / spread if spread else float("nan"),
+        error / spread if spread else float("nan"), name, float(standard_error),
     )  # fmt: skip

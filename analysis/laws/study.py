@@ -5,7 +5,19 @@ from typing import Any
 
 import numpy as np
 
-from analysis.laws import bootstrap, engine, envelope, isoflop, kaplan, noise, optimal, parametric, prediction
+from analysis.laws import (
+    bootstrap,
+    comparison,
+    cost,
+    engine,
+    envelope,
+    isoflop,
+    kaplan,
+    noise,
+    optimal,
+    parametric,
+    prediction,
+)
 from analysis.laws.errors import TableError
 from analysis.laws.result import NotFitted, Result, finite
 from analysis.laws.table import PAIRED_FLOPS, Conventions, RunsTable
@@ -39,7 +51,7 @@ class UnderConvention:
     Attributes:
       parameters, flops: the conventions.
       alpha, beta, irreducible: of the parametric law.
-      a: d ln N_opt / d ln C around the middle of the data.
+      a: d ln N_opt / d ln C between `low_flops` and `high_flops`, the compute of the runs so counted.
       objective: sum of Huber losses.
       held_out_error_percent: of the first held-out run; None without one.
     """
@@ -50,6 +62,8 @@ class UnderConvention:
     beta: float
     irreducible: float
     a: float
+    low_flops: float
+    high_flops: float
     objective: float
     held_out_error_percent: float | None
 
@@ -72,8 +86,10 @@ class Study:
       noise: of a run around the parametric law.
       doubt: form uncertainty.
       compute_optimal: by budget, ascending.
+      approaches: Chinchilla's three, at the same budgets.
       checks: held-out runs against their forecasts.
       conventions: the parametric law under other conventions.
+      cost: of all runs together.
     """
 
     table: RunsTable
@@ -82,8 +98,10 @@ class Study:
     noise: noise.Noise
     doubt: prediction.Doubt
     compute_optimal: list[optimal.ComputeOptimal]
+    approaches: list[comparison.Approach]
     checks: list[prediction.Check]
     conventions: list[UnderConvention]
+    cost: cost.StudyCost
 
     @property
     def parametric(self) -> Result:
@@ -97,22 +115,27 @@ class Study:
         table = self.table
         held_out = [{"run_id": run_id, "reason": "held out"} for run_id in table.held_out["run_id"]]
         excluded = table.excluded[["run_id", "reason"]].to_dict("records")
+        counted = dataclasses.asdict(table.conventions)
         return {
             "schema_version": SCHEMA_VERSION,
-            "runs": {"used": list(table.frame["run_id"]), "excluded": [*excluded, *held_out]},
-            "conventions": dataclasses.asdict(table.conventions),
+            "runs": {
+                "used": list(table.frame["run_id"]),
+                "excluded": [*excluded, *held_out],
+                "trunks": list(table.trunks["run_id"]),
+            },
+            "cost": self.cost.to_json(),
+            "conventions": counted,
             "options": dataclasses.asdict(self.options) | {"budgets": list(self.options.budgets)},
             "table_flags": list(table.flags),
-            "laws": {name: law.to_json() for name, law in self.laws.items()},
+            # Every law says what its N and C are, for it may be read apart from the rest.
+            "laws": {name: law.to_json() | {"conventions": counted} for name, law in self.laws.items()},
             "compute_optimal": [item.to_json() for item in self.compute_optimal],
+            "approaches": [
+                item.to_json(tuple(best.flops for best in self.compute_optimal)) for item in self.approaches
+            ],
             "held_out": [item.to_json() for item in self.checks],
             "noise": self.noise.to_json(),
-            "form_uncertainty": {
-                "rival": None if self.doubt.rival is None else self.doubt.rival.name,
-                "rival_weight": self.doubt.rival_weight,
-                "rollout_slope": self.doubt.rollout_slope,
-                "rollouts": len(self.doubt.rollouts),
-            },
+            "form_uncertainty": self.doubt.to_json(),
             "other_conventions": [item.to_json() for item in self.conventions],
         }
 
@@ -125,7 +148,7 @@ def fit_all(table: RunsTable, options: Options = Options()) -> Study:
     run_noise = noise.estimate(table, plain.details["residual"], len(plain.theta))
     draws = bootstrap.draw(table, run_noise, options.bootstrap, rng)
     surface = parametric.fit(table, draws, options.level, options.delta)
-    surface = dataclasses.replace(surface, flags=(*surface.flags, *run_noise.flags))
+    surface = dataclasses.replace(surface, flags=(*surface.flags, *_slope_flags(surface, table), *run_noise.flags))
     fitted = [
         envelope.fit(table, draws, options.level),
         isoflop.fit(table, draws, options.level, surface),
@@ -141,19 +164,22 @@ def fit_all(table: RunsTable, options: Options = Options()) -> Study:
                 surface, table, run_noise, doubt, params=row.params, tokens=row.tokens, flops=row.flops, rng=rng,
                 level=options.level,
             ),
+            row.name, row.loss_standard_error,
         )
         for row in table.held_out.itertuples()
     ]  # fmt: skip
-    budgets = options.budgets or default_budgets(table)
+    allocated = optimal.allocate(surface, table, options.budgets or default_budgets(table))
     return Study(
         table,
         options,
         laws,
         run_noise,
         doubt,
-        optimal.allocate(surface, table, budgets),
+        allocated,
+        comparison.compare(laws, table, allocated),
         checks,
         _other_conventions(table, options),
+        cost.cost_of_study(table),
     )
 
 
@@ -162,6 +188,17 @@ def default_budgets(table: RunsTable) -> tuple[float, ...]:
     low, high = (np.log10(bound) for bound in (table.frame["flops"].min(), table.frame["flops"].max()))
     decades = 10.0 ** np.arange(np.ceil(low), np.floor(high) + 3)
     return tuple(sorted({*map(float, decades), *map(float, table.held_out["flops"])}))
+
+
+def _slope_flags(surface: Result, table: RunsTable) -> tuple[str, ...]:
+    """Says where the frontier of the FLOPs in use is not the one that the closed form's exponents describe."""
+    if optimal.cost_of(table).six_n:
+        return ()
+    found = optimal.exponents(surface, table)
+    return (
+        f"a, b and G are the closed form's, for C = 6·N·D; in {table.conventions.flops} FLOPs N_opt grows as C^{found.a.value:.3g} "
+        f"between {found.low_flops:.3g} and {found.high_flops:.3g} FLOPs, and otherwise elsewhere",
+    )
 
 
 def _other_conventions(table: RunsTable, options: Options) -> list[UnderConvention]:
@@ -187,7 +224,9 @@ def _other_conventions(table: RunsTable, options: Options) -> list[UnderConventi
                 first = other.held_out.iloc[0]
                 error = float(100 * (first["loss"] / law.predict(first["params"], first["tokens"]).value[0] - 1))
             value = {name: item.value for name, item in law.parameters.items()}
+            slope = optimal.exponents(law, other)
             found.append(UnderConvention(
-                parameters, flops, value["alpha"], value["beta"], value["E"], optimal.exponent(law, other), law.objective, error
+                parameters, flops, value["alpha"], value["beta"], value["E"], slope.a.value, slope.low_flops, slope.high_flops,
+                law.objective, error,
             ))  # fmt: skip
     return found

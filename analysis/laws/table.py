@@ -18,6 +18,7 @@ MINIMUM_RUNS = 6
 MINIMUM_DISTINCT = 3
 # Sizes and budgets closer than this are one size or one budget (actual values differ from the nominal ones).
 SIZE_TOLERANCE = 0.02
+_TRUNK = "trunk: its learning rate has not decayed"
 # Losses that agree to rounding are one loss.
 _SAME_LOSS = 1e-12
 COLUMNS = (
@@ -58,6 +59,7 @@ class RunsTable:
       frame: one row a run that enters the fits, with :data:`COLUMNS`; numbers are float64.
       held_out: runs kept out to check a prediction; same columns.
       excluded: runs that enter nothing; same columns and `reason`.
+      trunks: finished runs that branches left; their own learning rate has not decayed, so they enter nothing either.
       conventions: with `flops` and `domain` resolved to the names in use.
       raw: what was read, with every convention, so that the table can be seen under another one.
       flags: what a reader must know about the table as a whole, in words.
@@ -67,6 +69,7 @@ class RunsTable:
     frame: pd.DataFrame
     held_out: pd.DataFrame
     excluded: pd.DataFrame
+    trunks: pd.DataFrame
     conventions: Conventions
     raw: pd.DataFrame
     flags: tuple[str, ...] = ()
@@ -129,10 +132,21 @@ def build(
     kept = reasons == ""
     held_out = kept & ((raw["role"] == "held_out") | raw["run_id"].isin(held_out_ids))
     used = frame[kept & ~held_out].reset_index(drop=True)
-    excluded = frame[~kept].assign(reason=reasons[~kept]).reset_index(drop=True)
-    _refuse_too_little(used, excluded, source)
+    out = frame[~kept].assign(reason=reasons[~kept]).reset_index(drop=True)
+    _refuse_too_little(used, out, source)
+    # A trunk that did its work is no run that something is wrong with.
+    excluded, trunks = (out[rows].reset_index(drop=True) for rows in (out["reason"] != _TRUNK, out["reason"] == _TRUNK))
     flags = (*_flags(raw[kept & ~held_out]), *_sweep_flags(raw[kept]))
-    return RunsTable(used, frame[held_out].reset_index(drop=True), excluded, conventions, raw, flags, source)
+    return RunsTable(
+        used,
+        frame[held_out].reset_index(drop=True),
+        excluded,
+        trunks.drop(columns="reason"),
+        conventions,
+        raw,
+        flags,
+        source,
+    )
 
 
 def _resolved(raw: pd.DataFrame, conventions: Conventions, source: str) -> Conventions:
@@ -185,7 +199,7 @@ def _reasons(raw: pd.DataFrame, frame: pd.DataFrame, conventions: Conventions) -
 
     detail = raw["reason"].fillna("").astype(str)
     exclude(raw["status"] != "completed", raw["status"].astype(str) + detail.where(detail == "", ": " + detail))
-    exclude(raw["kind"] == "trunk", "trunk: its learning rate has not decayed")
+    exclude(raw["kind"] == "trunk", _TRUNK)
     exclude(~raw["kind"].isin(["pretrain", "branch"]), "not a pre-training run: " + raw["kind"].astype(str))
     exclude(raw["role"] == "excluded", "tagged role=excluded")
     exclude(~np.isfinite(frame["loss"]), f"no finite loss on {conventions.domain}")

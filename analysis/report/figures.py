@@ -96,9 +96,8 @@ def _drawn(study: Study) -> Iterator[Drawn]:
         yield _encoded(
             figure, "isoflop", "IsoFLOP parabolas", f"Losses {source}, the parabola of every budget and its minimum."
         )
-    approaches = [item for item in (by_envelope, by_isoflop, law) if isinstance(item, Result)]
-    figure = Figure((6.4, 0.7 + 0.55 * len(approaches)))
-    plots.exponents(approaches, figure.add_subplot())
+    figure = Figure((6.4, 0.7 + 0.55 * len(study.approaches)))
+    plots.exponents(study.approaches, figure.add_subplot())
     yield _encoded(
         figure,
         "exponents",

@@ -25,6 +25,19 @@ def interval(estimate: Estimate, digits: int = 4) -> str:
     return f"[{number(low, digits)}, {number(high, digits)}]"
 
 
+def short(count: float) -> str:
+    """1234567 as 1.23M."""
+    for limit, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if count >= limit:
+            return f"{count / limit:.3g}{suffix}"
+    return f"{count:.3g}"
+
+
+def short_interval(estimate: Estimate) -> str:
+    """The interval of a count of parameters or tokens; a dash where there is none."""
+    return "–" if estimate.interval is None else f"[{', '.join(short(bound) for bound in estimate.interval)}]"
+
+
 def percent(fraction: float) -> str:
     """A fraction as a percentage with two decimals."""
     return f"{100 * fraction:.2f}%"

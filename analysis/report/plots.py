@@ -11,10 +11,12 @@ from matplotlib.axis import Axis
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 
 from analysis.laws import frontier, optimal
+from analysis.laws.comparison import Approach
 from analysis.laws.isoflop import Slice, vertices
 from analysis.laws.prediction import Check
 from analysis.laws.result import Result
 from analysis.laws.table import RunsTable
+from analysis.report.formatting import short
 
 # After Okabe and Ito's palette: told apart by colour-blind readers, and of middle lightness, so legible on light and
 # dark pages.
@@ -44,14 +46,6 @@ def _by_size(table: RunsTable) -> list[tuple[npt.NDArray[np.int64], str | None, 
         label = f"N = {short(table.frame['params'].iloc[rows].mean())}" if index in named else None
         found.append((rows, label, colour, _MARKERS[index % len(_MARKERS)]))
     return found
-
-
-def short(count: float) -> str:
-    """1234567 as 1.23M."""
-    for limit, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if count >= limit:
-            return f"{count / limit:.3g}{suffix}"
-    return f"{count:.3g}"
 
 
 def _legend(ax: Axes, title: str | None = None) -> None:
@@ -222,16 +216,16 @@ def residuals(law: Result, table: RunsTable, ax: Axes) -> Axes:
     return ax
 
 
-def exponents(laws: list[Result], ax: Axes, key: str = "a") -> Axes:
+def exponents(approaches: list[Approach], ax: Axes) -> Axes:
     """The exponent of N_opt ∝ C^a by each approach, with its interval."""
-    for row, law in enumerate(laws):
-        item = {**law.parameters, **law.derived}[key]
+    # The first at the top, as in the table beside it.
+    for row, item in enumerate(approach.exponents.a for approach in reversed(approaches)):
         if item.interval is not None:
             ax.plot(item.interval, [row, row], color=BLUE, linewidth=2.5)
         ax.plot([item.value], [row], "o", color=VERMILION, markersize=7)
     ax.axvline(0.5, color=GREY, linewidth=1, linestyle=":")
-    ax.set(yticks=range(len(laws)), ylim=(-0.6, len(laws) - 0.4), xlabel=f"exponent {key} of N_opt ∝ C^{key}")
-    ax.set_yticklabels([law.name.removeprefix("chinchilla_") for law in laws])
+    ax.set(yticks=range(len(approaches)), ylim=(-0.6, len(approaches) - 0.4), xlabel="exponent a of N_opt ∝ C^a")
+    ax.set_yticklabels([approach.title for approach in reversed(approaches)])
     _grid(ax)
     return ax
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from analysis.laws.result import Result
 from analysis.laws.study import Study
 from analysis.laws.table import RunsTable
-from analysis.report.formatting import interval, number
+from analysis.report.formatting import interval, number, short, short_interval
 
 _WIDTH = 110
 
@@ -24,7 +24,9 @@ def describe_table(table: RunsTable) -> Iterator[str]:
     for reason, count in table.excluded["reason"].value_counts().items():
         yield f"excluded {count}: {reason}"
     if len(table.held_out):
-        yield f"held out {len(table.held_out)}: {', '.join(table.held_out['run_id'])}"
+        yield f"held out {len(table.held_out)}: {', '.join(table.held_out['name'])}"
+    if len(table.trunks):
+        yield f"{len(table.trunks)} trunks, which branches left, enter no fit: their learning rate has not decayed"
     for flag in table.flags:
         yield f"note: {flag}"
 
@@ -49,14 +51,40 @@ def describe(study: Study) -> Iterator[str]:
     yield f"{'FLOPs':>12}{'N':>12}  {'interval':26}{'D':>12}  {'interval':26}{'loss':>8}  interval"
     for item in study.compute_optimal:
         yield (
-            f"{number(item.flops, 3):>12}{number(item.params.value, 3):>12}  {interval(item.params, 3):26}"
-            f"{number(item.tokens.value, 3):>12}  {interval(item.tokens, 3):26}{number(item.loss.value):>8}  {interval(item.loss)}"
+            f"{number(item.flops, 3):>12}{short(item.params.value):>12}  {short_interval(item.params):26}"
+            f"{short(item.tokens.value):>12}  {short_interval(item.tokens):26}{number(item.loss.value):>8}  {interval(item.loss)}"
         )
+    yield ""
+    yield from _approaches(study)
     yield ""
     if not study.checks:
         yield "no run was held out, so no prediction was checked (tag one role=held_out, or name it by --held_out)"
     for check in study.checks:
         yield from _wrapped(f"held out {check.in_words()}", "  ")
+        for flag in check.forecast.flags:
+            yield from _wrapped(f"  ! {flag}", "    ")
+    yield ""
+    yield from _wrapped(study.cost.in_words(study.table.conventions.flops), "  ")
+
+
+def _approaches(study: Study) -> Iterator[str]:
+    """Chinchilla's three, their exponents and N_opt at the same budgets."""
+    yield "Chinchilla's approaches:"
+    yield f"{'approach':24}{'a':>8}  {'interval':20}{'b':>8}  {'interval':20}read over FLOPs"
+    for item in study.approaches:
+        a, b = item.exponents.a, item.exponents.b
+        yield (
+            f"{item.title:24}{number(a.value, 3):>8}  {interval(a, 3):20}{number(b.value, 3):>8}  {interval(b, 3):20}"
+            f"{number(item.exponents.low_flops, 3)} to {number(item.exponents.high_flops, 3)}"
+        )
+    yield (
+        f"{'N_opt at FLOPs':>16}" + "".join(f"  {'approach ' + item.title[0]:30}" for item in study.approaches).rstrip()
+    )
+    for index, best in enumerate(study.compute_optimal):
+        optima = (
+            f"{short(item.params[index].value)} {short_interval(item.params[index])}" for item in study.approaches
+        )
+        yield f"{number(best.flops, 3):>16}" + "".join(f"  {text:30}" for text in optima).rstrip()
 
 
 def _wrapped(text: str, indent: str) -> Iterator[str]:

@@ -26,7 +26,7 @@ def test_a_ladder_gives_laws_plots_and_report(ladder_directory, tmp_path):
         f"--runs={ladder_directory}", f"--output_dir={tmp_path / 'out'}", "--bootstrap=50", "--budgets=1e13,1e14"
     )
     assert done.returncode == 0, done.stderr
-    assert "held out held-out: predicted" in done.stdout
+    assert "held out w128 (held-out): predicted" in done.stdout
     laws = json.loads((tmp_path / "out" / "laws.json").read_text())
     assert [item["flops"] for item in laws["compute_optimal"]] == [1e13, 1e14]
     assert laws["held_out"][0]["run_id"] == "held-out"

@@ -59,7 +59,10 @@ def test_laws_json_follows_the_schema_and_holds_no_nan(written):
     assert all(set(item) == {"run_id", "reason"} and item["reason"] for item in laws["runs"]["excluded"])
     assert tuple(laws["laws"]) == LAWS
     for law in laws["laws"].values():
-        assert set(law) == {"form", "source", "parameters", "derived", "objective", "certificate", "flags", "runs"}
+        assert set(law) == {
+            "form", "source", "conventions", "parameters", "derived", "objective", "certificate", "flags", "runs",
+        }  # fmt: skip
+        assert law["conventions"] == {"parameters": "total", "flops": "6nd", "domain": "validation"}
         for item in [*law["parameters"].values(), *law["derived"].values()]:
             check_estimate(item)
         if law["parameters"]:

@@ -1,0 +1,166 @@
+"""What speaks for and against the laws: held-out checks, rollouts, noise, the approaches, other conventions."""
+
+from collections.abc import Mapping
+from html import escape
+
+from analysis.laws import prediction
+from analysis.laws.study import Study, UnderConvention
+from analysis.report.figures import Drawn
+from analysis.report.formatting import interval, number, percent, short
+from analysis.report.markup import cell, count_cell, figures, flag_list, paragraph, table
+
+PARAMETERS = {"total": "all parameters (total)", "non_embedding": "non-embedding parameters"}
+
+
+def checks(study: Study) -> str:
+    """The verdict on every held-out run."""
+    if not study.checks:
+        return paragraph(
+            "No run was held out, so no prediction was checked: the laws describe the runs they were fitted to, and nothing more."
+        )
+    return "".join(_verdict(check) for check in study.checks)
+
+
+def _verdict(check: prediction.Check) -> str:
+    kind, made = "inside" if check.inside else "outside", check.forecast
+    name = f"{escape(check.name)} " if check.title != check.run_id else ""
+    causes = ", ".join(f"{cause} {percent(value)}" for cause, value in made.parts.items())
+    verdict = (
+        f"<p>Run {name}<code>{escape(check.run_id)}</code>: predicted <b>{made.value:.4f}</b> nats per token, "
+        f"{100 * made.level:.0f}% interval [{made.interval[0]:.4f}, {made.interval[1]:.4f}]; measured <b>{check.measured:.4f}</b>, "
+        f'<strong class="{kind}">{kind} the interval</strong>. The measured loss is {check.error_percent:+.2f}% off the prediction, '
+        f"{check.sigma:+.2f} standard deviations.</p>"
+    )
+    details = (
+        f"{short(made.params)} parameters, {short(made.tokens)} tokens, {number(made.flops, 3)} FLOPs: "
+        f"{number(made.reach['flops'], 3)} times the largest compute in the fit.",
+        f"{_sentence(check.size_in_words)}. Far from 1, the check tests L(N, D) beside the frontier rather than at the optimum.",
+        f"{_sentence(check.error_in_words)}.",
+        f"Standard deviation of the forecast by cause: {causes}.",
+    )
+    soft = "".join(paragraph(line, soft=True) for line in details)
+    return f'<div class="verdict {kind}">{verdict}{soft}{flag_list(made.flags)}</div>'
+
+
+def _sentence(clause: str) -> str:
+    return clause[:1].upper() + clause[1:]
+
+
+def rollouts(study: Study) -> str:
+    """How well the law, fitted to the cheapest runs, predicted the dearer ones."""
+    windows = study.doubt.windows
+    if not windows:
+        return paragraph("Rollouts: too few runs to fit the law to the cheapest ones alone.")
+    rows = [
+        [
+            str(window.fitted), number(window.flops, 3), str(window.predicted), number(window.reach, 3),
+            f"{100 * window.bias:+.2f}%", percent(window.error), percent(window.expected),
+        ]
+        for window in windows
+    ]  # fmt: skip
+    header = ["runs fitted", "up to FLOPs", "runs predicted", "up to × that", "mean error", "RMS error", "RMS by noise"]
+    caption = (
+        "Rollouts: the parametric law fitted to the cheapest runs predicts the dearer ones. Errors are measured over predicted loss; "
+        "the last column is what the noise of a run and the uncertainty of the parameters alone would make of them."
+    )
+    leaning = {window.bias > 0 for window in windows if abs(window.bias) > window.expected}
+    flags = []
+    if len(leaning) == 1:
+        way = "high" if leaning == {True} else "low"
+        flags.append(
+            f"the dearer runs' losses come out too {way} for the law, by more than noise: expect the same of its forecasts"
+        )
+    return table(header, rows, range(7), caption) + flag_list(flags)
+
+
+def noise(study: Study) -> str:
+    """The scatter of runs around the law, and the doubt of its form."""
+    found, doubt = study.noise, study.doubt
+    rival = "none" if doubt.rival is None else f"{doubt.rival.name}, credibility {doubt.rival_weight:.2f}"
+    return paragraph(
+        f"A new run is taken to stray from the law by {percent(found.total)} ({percent(found.between)} shared by a trunk's branches, "
+        f"{percent(found.within)} of each run): {found.explanation}. Form uncertainty: {len(doubt.rollouts)} rollout predictions "
+        f"(fit to the cheapest runs, predict the dearer ones) add {percent(doubt.rollout_slope)} per factor e of compute; rival form "
+        f"{rival}."
+    )
+
+
+def approaches(study: Study, drawn: Mapping[str, Drawn]) -> str:
+    """Chinchilla's approaches side by side: exponents, then optima at the same budgets."""
+    level = f"{100 * study.options.level:.0f}%"
+    exponents = [
+        [
+            item.title, cell(item.exponents.a), cell(item.exponents.b),
+            f"{number(item.exponents.low_flops, 3)} to {number(item.exponents.high_flops, 3)}",
+        ]
+        for item in study.approaches
+    ]  # fmt: skip
+    about = (
+        f"N_opt ∝ C^a and D_opt ∝ C^b with {level} intervals. The last column is the compute that they were read from: the points of "
+        "approaches 1 and 2, all runs of approach 3. Beyond it they are extrapolated."
+    )
+    optima = [
+        [number(best.flops, 3), number(best.beyond, 2)]
+        + [count_cell(values[index]) for item in study.approaches for values in (item.params, item.tokens)]
+        for index, best in enumerate(study.compute_optimal)
+    ]
+    header = ["FLOPs", "× fitted"]
+    header += [f"{letter}, approach {item.title[0]}" for item in study.approaches for letter in ("N", "D")]
+    caption = f"N_opt and D_opt by each approach with {level} intervals; × fitted is the budget over the largest compute in the fit."
+    return (
+        table(["approach", "a", "b", "FLOPs"], exponents, (1, 2, 3), about)
+        + figures(drawn, "exponents")
+        + table(header, optima, range(len(header)), caption)
+    )
+
+
+def other_conventions(study: Study) -> str:
+    """The fits of L(N, D) by the count of parameters, then the exponent a by the count of FLOPs."""
+    counted = list(dict.fromkeys(item.parameters for item in study.conventions))
+    first = {name: next(item for item in study.conventions if item.parameters == name) for name in counted}
+    fits = [
+        [
+            PARAMETERS[name], *(number(value, 4) for value in (item.alpha, item.beta, item.irreducible)), number(item.objective, 3),
+            "–" if item.held_out_error_percent is None else f"{item.held_out_error_percent:+.2f}%",
+        ]
+        for name, item in first.items()
+    ]  # fmt: skip
+    about = (
+        "L(N, D) fitted with N counted either way; it does not depend on how FLOPs are counted. Embeddings weigh most in the smallest "
+        "models, so the exponents move with the count; the held-out column says which one extrapolates."
+    )
+    by_flops: dict[str, dict[str, UnderConvention]] = {}
+    for item in study.conventions:
+        by_flops.setdefault(item.flops, {})[item.parameters] = item
+    slopes = [
+        [
+            flops,
+            *(number(found[name].a, 4) if name in found else "–" for name in counted),
+            _range(next(iter(found.values()))),
+        ]
+        for flops, found in by_flops.items()
+    ]
+    caption = (
+        "The exponent a of N_opt for a budget of the named FLOPs, by the count of N: the mean slope of ln N_opt over ln C from the "
+        "cheapest to the dearest run, whose FLOPs stand in the last column."
+    )
+    header = ["parameters", "alpha", "beta", "E", "objective", "held-out error"]
+    return table(header, fits, range(1, 6), about) + table(
+        ["FLOPs", *(f"a, {PARAMETERS[name]}" for name in counted), "between FLOPs"],
+        slopes,
+        range(1, len(counted) + 2),
+        caption,
+    )
+
+
+def _range(item: UnderConvention) -> str:
+    return f"{number(item.low_flops, 3)} and {number(item.high_flops, 3)}"
+
+
+def exponent_in_words(study: Study) -> str:
+    """The parametric law's exponent with the compute that it is known for."""
+    found = next(item for item in study.approaches if item.title.startswith("3")).exponents
+    return (
+        f"By the parametric law N_opt grows as C^{number(found.a.value, 3)} {interval(found.a, 3)} between "
+        f"{number(found.low_flops, 3)} and {number(found.high_flops, 3)} FLOPs"
+    )

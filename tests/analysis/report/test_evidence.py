@@ -1,0 +1,98 @@
+"""What the report says for and against the laws, and of the runs."""
+
+import dataclasses
+import re
+
+import pytest
+
+from analysis.laws import prediction, study, table
+from analysis.report import evidence, html, inventory, terminal
+from analysis.report.formatting import number, short
+
+
+@pytest.fixture(scope="module")
+def page(small_study) -> str:
+    return html.render(small_study, [], html.Provenance(()))
+
+
+def section(page: str, anchor: str) -> str:
+    return re.search(rf'<section id="{anchor}">.*?</section>', page, flags=re.S).group(0)
+
+
+def test_the_three_approaches_stand_in_one_table(small_study, page):
+    text = section(page, "approaches")
+    for item in small_study.approaches:
+        assert f"<td>{item.title}</td>" in text and f"N, approach {item.title[0]}" in text
+        for values in (item.params, item.tokens):
+            assert all(short(value.value) + "\n[" in text for value in values)
+        assert number(item.exponents.low_flops, 3) in text
+
+
+def test_the_verdict_says_size_and_standard_error(small_study, page):
+    check, text = small_study.checks[0], section(page, "held-out")
+    assert "w128 <code>held-out</code>" in text
+    assert check.size_in_words[4:] in text and check.error_in_words[4:] in text
+
+
+def test_runs_are_named_and_trunks_stand_apart(page, small_study):
+    text = section(page, "runs")
+    assert "<td>w96</td><td>s6-" in text
+    excluded, trunks = text.split("11 trunks")
+    assert "diverged-run" in excluded and "<td>s6</td>" not in excluded
+    assert "<td>s6</td>" in trunks
+    assert small_study.to_json()["runs"]["trunks"] == list(small_study.table.trunks["run_id"])
+
+
+def test_runs_without_names_have_no_column_for_them(exact):
+    assert "<th>run</th>" not in inventory._listed(exact.frame) and "<td>row 1</td>" in inventory._listed(exact.frame)
+
+
+def test_rollouts_have_a_table_and_a_common_error_is_called_one(small_study, page):
+    windows = small_study.doubt.windows
+    assert all(f'<td class="n">{window.predicted}</td>' in section(page, "residuals") for window in windows)
+    leaning = dataclasses.replace(
+        small_study,
+        doubt=dataclasses.replace(
+            small_study.doubt, windows=(prediction.Window(20, 10, 1e12, 4.0, -0.05, 0.06, 0.01),)
+        ),
+    )
+    assert "come out too low for the law" in evidence.rollouts(leaning)
+    honest = dataclasses.replace(leaning, doubt=dataclasses.replace(leaning.doubt, windows=windows))
+    assert "come out too low" not in evidence.rollouts(honest)
+
+
+def test_laws_say_how_n_is_counted(page, ladder):
+    assert "N: all parameters (total)" in page and "do not compare this exponent with his" in page
+    own = study.fit_all(ladder.under(table.Conventions("non_embedding")), study.Options(bootstrap=0))
+    text = html.render(own, [], html.Provenance(()))
+    assert "N: non-embedding parameters" in text and "do not compare this exponent" not in text
+    assert own.to_json()["laws"]["kaplan_n"]["conventions"]["parameters"] == "non_embedding"
+
+
+def test_conventions_are_grouped_and_their_slopes_have_a_range(small_study, page):
+    text = section(page, "conventions")
+    for item in small_study.conventions:
+        assert number(item.low_flops, 3) in text or item.parameters != "total"
+    assert text.count(">all parameters (total)<") == 1, "a fit that FLOPs do not change stands once"
+    flops = list(dict.fromkeys(item.flops for item in small_study.conventions))
+    assert all(text.count(f"<td>{name}</td>") == 1 for name in flops)
+
+
+def test_the_summary_says_the_range_of_compute_and_the_cost(small_study, page):
+    head = page.split("<nav>")[0]
+    flops = small_study.table.frame["flops"]
+    assert f"between {number(flops.min(), 3)} and {number(flops.max(), 3)} FLOPs" in head
+    assert "runs together" in head
+
+
+def test_doubts_of_the_law_stand_at_the_top(small_study):
+    doubt = dataclasses.replace(small_study.doubt, rival=small_study.laws["kaplan_nd"], rival_weight=0.97)
+    head = html.render(dataclasses.replace(small_study, doubt=doubt), [], html.Provenance(())).split("<nav>")[0]
+    assert "kaplan_nd describes these runs better" in head
+
+
+def test_the_terminal_compares_approaches_and_says_trunks_cost_and_doubts(small_study):
+    text = "\n".join(terminal.describe(small_study))
+    assert all(item.title in text for item in small_study.approaches)
+    assert "11 trunks" in text and "runs together" in text
+    assert small_study.checks[0].forecast.flags[0].split(",")[0] in text
