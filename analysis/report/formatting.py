@@ -28,7 +28,8 @@ def interval(estimate: Estimate, digits: int = 4) -> str:
 def short(count: float) -> str:
     """1234567 as 1.23M."""
     for limit, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if count >= limit:
+        # What rounds to a thousand of the smaller suffix is one of the larger.
+        if count >= 0.9995 * limit:
             return f"{count / limit:.3g}{suffix}"
     return f"{count:.3g}"
 

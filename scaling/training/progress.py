@@ -73,6 +73,7 @@ def duration(seconds: float) -> str:
 def si(count: float) -> str:
     """A count with an SI prefix and three digits: 1.23M."""
     for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if count >= factor:
+        # What rounds to a thousand of the smaller prefix is one of the larger.
+        if count >= 0.9995 * factor:
             return f"{count / factor:.3g}{prefix}"
     return f"{count:.3g}"

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from analysis.laws import parametric, sources, table
 from analysis.laws.result import Estimate
 from analysis.report import figures, html, plots, terminal, writing
-from analysis.report.formatting import interval, number
+from analysis.report.formatting import interval, number, short
 from tests.analysis.conftest import noise_free_frame
 
 LAWS = (
@@ -166,6 +166,7 @@ def test_numbers_read_well():
         "–",
     ]
     assert interval(Estimate(1.0, (0.5, 2.0))) == "[0.5000, 2.000]"
+    assert [short(value) for value in (999.9, 14_928, 999_936, 2.5e9)] == ["1k", "14.9k", "1M", "2.5B"]
 
 
 def test_contours_of_a_surface_that_is_almost_flat_are_drawn():

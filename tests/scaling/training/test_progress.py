@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from scaling.training.progress import ProgressLine, duration
+from scaling.training.progress import ProgressLine, duration, si
 
 
 def line(loss: float, tokens_per_second: float, mfu: float | None) -> str:
@@ -27,3 +27,11 @@ def test_what_is_not_known_yet_is_not_shown():
 @pytest.mark.parametrize(("seconds", "text"), [(59.4, "59s"), (185, "3m05s"), (7_620, "2h07m"), (float("nan"), "?")])
 def test_durations(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(999, "999"), (999.9, "1k"), (14_928, "14.9k"), (999_936, "1M"), (4.15e6, "4.15M"), (2e12, "2T")],
+)
+def test_counts_have_three_digits_and_no_exponent(count, text):
+    assert si(count) == text
