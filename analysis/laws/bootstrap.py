@@ -134,7 +134,6 @@ class Refits:
 
     theta: FloatArray
     rejected: int
-    rescued: int
 
 
 def refit(
@@ -159,7 +158,7 @@ def refit(
       delta: Huber threshold.
     """
     if not len(draws):
-        return Refits(np.zeros((0, len(optimum.theta))), 0, 0)
+        return Refits(np.zeros((0, len(optimum.theta))), 0)
     if draws.weights_RxK is not None:
         y_RxK, w_RxK = y_K[None], draws.weights_RxK
     else:
@@ -172,4 +171,4 @@ def refit(
     take_cold = (cold.objective < warm.objective * (1 - 1e-9)) & (cold.accepted | ~warm.accepted)
     theta = np.where(take_cold[:, None], cold.theta, warm.theta)
     accepted = np.where(take_cold, cold.accepted, warm.accepted)
-    return Refits(theta[accepted], int(np.sum(~accepted)), int(np.sum(take_cold & accepted)))
+    return Refits(theta[accepted], int(np.sum(~accepted)))

@@ -270,19 +270,3 @@ def _bias(kept, points, table, surface, level, draws):  # noqa: ANN001, ANN202 -
             "(a_bias_corrected allows for it)",
         )
     return extra, flags, bias_B
-
-
-def symmetric_grid_bias(alpha: float, beta: float, u_S: FloatArray) -> float:
-    """Noise-free bias of ln N_opt for sizes at ln N = ln N_opt + u on C = 6·N·D, with the loss A/N^alpha + B/D^beta.
-
-    With P = beta and R = alpha (up to a common factor, from alpha·P = beta·R) the reducible loss is
-    P·exp(−alpha·u) + R·exp(beta·u). Valid for grids that are symmetric about the optimum.
-    """
-    weight_n, weight_d = beta, alpha
-    odd = np.sum(u_S * (weight_d * np.sinh(beta * u_S) - weight_n * np.sinh(alpha * u_S))) / np.sum(u_S**2)
-    even = weight_n * np.cosh(alpha * u_S) + weight_d * np.cosh(beta * u_S)
-    count = len(u_S)
-    curvature = (count * np.sum(u_S**2 * even) - np.sum(u_S**2) * np.sum(even)) / (
-        count * np.sum(u_S**4) - np.sum(u_S**2) ** 2
-    )
-    return float(-0.5 * odd / curvature)
