@@ -37,12 +37,12 @@ class StudyCost:
         text = f"All {self.runs} runs together"
         if math.isfinite(self.own_flops):
             text += (
-                f" cost {self.own_flops:.3g} FLOPs ({convention}); each trained alone they would have cost {self.alone_flops:.3g}, "
+                f" cost {_count(self.own_flops)} FLOPs ({convention}); each trained alone they would have cost {_count(self.alone_flops)}, "
                 f"{self.alone_flops / self.own_flops:.3g} times as much"
             )
             text += f" ({self.unrecorded} runs do not say what they added)" if self.unrecorded else ""
         else:
-            text += f" would have cost {self.alone_flops:.3g} FLOPs ({convention}), each trained alone; what they really cost is not recorded"
+            text += f" would have cost {_count(self.alone_flops)} FLOPs ({convention}), each trained alone; what they really cost is not recorded"
         times = [
             f"{_duration(seconds)} of {kind} time"
             for seconds, kind in ((self.device_seconds, "device"), (self.wall_seconds, "wall"))
@@ -73,6 +73,10 @@ def _numbers(table: RunsTable, column: str) -> npt.NDArray[np.float64]:
     if column not in table.raw.columns:
         return np.full(len(table.raw), math.nan)
     return table.raw[column].to_numpy(np.float64)
+
+
+def _count(flops: float) -> str:
+    return f"{flops:.3g}".replace("e+", "e")
 
 
 def _duration(seconds: float) -> str:

@@ -26,6 +26,7 @@ _FEWEST_TO_FIT = 8
 _FAR = 10.0
 _NEGLIGIBLE = 1e-4
 _FITS_BETTER = 0.5
+_LEANING = 1.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +72,21 @@ class Doubt:
     @property
     def flags(self) -> tuple[str, ...]:
         """What speaks against the law as a whole, in words."""
+        return (*self._rival_flags, *self._leaning_flags)
+
+    @property
+    def _leaning_flags(self) -> tuple[str, ...]:
+        """Rollouts that err to one side: an interval around the law covers that, but its centre is off."""
+        biases = [window.bias for window in self.windows if abs(window.bias) > _LEANING * window.expected]
+        if not biases or 2 * len(biases) < len(self.windows) or min(biases) < 0 < max(biases):
+            return ()
+        way = "high" if biases[0] > 0 else "low"
+        return (
+            f"in rollouts the dearer runs' losses came out too {way} for the law, by more than noise: expect the same of its forecasts",
+        )
+
+    @property
+    def _rival_flags(self) -> tuple[str, ...]:
         if self.rival is None or self.rival_weight <= _FITS_BETTER:
             return ()
         return (

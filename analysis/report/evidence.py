@@ -63,14 +63,7 @@ def rollouts(study: Study) -> str:
         "Rollouts: the parametric law fitted to the cheapest runs predicts the dearer ones. Errors are measured over predicted loss; "
         "the last column is what the noise of a run and the uncertainty of the parameters alone would make of them."
     )
-    leaning = {window.bias > 0 for window in windows if abs(window.bias) > window.expected}
-    flags = []
-    if len(leaning) == 1:
-        way = "high" if leaning == {True} else "low"
-        flags.append(
-            f"the dearer runs' losses come out too {way} for the law, by more than noise: expect the same of its forecasts"
-        )
-    return table(header, rows, range(7), caption) + flag_list(flags)
+    return table(header, rows, range(7), caption)
 
 
 def noise(study: Study) -> str:

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from analysis.laws.study import Study
-from analysis.report.formatting import number
+from analysis.report.formatting import number, short
 from analysis.report.markup import paragraph, table
 
 _HEADER = ("run", "id", "kind", "seed", "N", "D", "FLOPs", "loss")
@@ -33,9 +33,9 @@ def _listed(frame: pd.DataFrame, last: str | None = None) -> str:
         [
             *([str(row["name"])] if named else []), str(row["run_id"]), str(row["kind"]),
             "–" if pd.isna(row["seed"]) else f"{row['seed']:.0f}",
-            *(number(row[name], 4) for name in ("params", "tokens", "flops")), number(row["loss"], 5), *([str(row[last])] if last else []),
+            *(short(row[name]) for name in ("params", "tokens")), number(row["flops"], 4), number(row["loss"], 5), *([str(row[last])] if last else []),
         ]
-        for row in frame.to_dict("records")
+        for row in frame.sort_values(["params", "tokens"]).to_dict("records")
     ]  # fmt: skip
     header = [name for name in (*_HEADER, *([last] if last else [])) if named or name != "run"]
     return table(header, rows, range(header.index("seed"), header.index("loss") + 1))

@@ -10,7 +10,7 @@ from tests.analysis import synthetic
 def test_approaches_meet_at_the_same_budgets(exact):
     """Without noise and on one frontier: all three give the law's N and D, at budgets inside the data and beyond."""
     fitted = study.fit_all(exact, study.Options(bootstrap=0, budgets=(1e18, 1e21)))
-    assert [item.title[0] for item in fitted.approaches] == ["1", "2", "3"] or len(fitted.approaches) == 2
+    assert {"2", "3"} <= {item.title[0] for item in fitted.approaches}
     law = synthetic.KnownLaw()
     for item in fitted.approaches:
         assert item.exponents.a.value == pytest.approx(law.beta / (law.alpha + law.beta), abs=0.02)
