@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from absl import flags
 from etils import epath
 
-from analysis.laws import study, table
+from analysis.laws import study
 from analysis.laws.errors import TableError
+from analysis.laws.tables import table
 from analysis.report import terminal
 from scaling import gin_files, verbs
 from scaling.errors import ConfigError, DataError, OutputError

@@ -11,10 +11,12 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from analysis.laws import bootstrap, engine, fitting
-from analysis.laws.power_sums import PowerSum, Term
+from analysis.laws.fitting import engine
+from analysis.laws.fitting import fit as fitting
+from analysis.laws.forms.power_sums import PowerSum, Term
+from analysis.laws.intervals import bootstrap
 from analysis.laws.result import NotFitted, Result
-from analysis.laws.table import RunsTable, grouped
+from analysis.laws.tables.table import RunsTable, grouped
 
 FloatArray = npt.NDArray[np.float64]
 

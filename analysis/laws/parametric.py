@@ -6,10 +6,12 @@ Hoffmann et al. 2022 (arXiv:2203.15556), section 3.3, eq. 2 and 3; estimation as
 
 import numpy as np
 
-from analysis.laws import bootstrap, engine, fitting
-from analysis.laws.power_sums import PowerSum, Term
+from analysis.laws.fitting import engine
+from analysis.laws.fitting import fit as fitting
+from analysis.laws.forms.power_sums import PowerSum, Term
+from analysis.laws.intervals import bootstrap
 from analysis.laws.result import Result
-from analysis.laws.table import RunsTable
+from analysis.laws.tables.table import RunsTable
 
 NAME = "chinchilla_parametric"
 EQUATION = "L(N, D) = E + A/N^alpha + B/D^beta"

@@ -5,22 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from analysis.laws import (
-    bootstrap,
-    comparison,
-    cost,
-    engine,
-    envelope,
-    isoflop,
-    kaplan,
-    noise,
-    optimal,
-    parametric,
-    prediction,
-)
+from analysis.laws import kaplan, parametric
 from analysis.laws.errors import TableError
+from analysis.laws.fitting import engine
+from analysis.laws.forecasts import prediction
+from analysis.laws.intervals import bootstrap, noise
+from analysis.laws.optima import comparison, envelope, isoflop, optimal
 from analysis.laws.result import NotFitted, Result, finite
-from analysis.laws.table import PAIRED_FLOPS, Conventions, RunsTable
+from analysis.laws.tables import cost
+from analysis.laws.tables.table import PAIRED_FLOPS, Conventions, RunsTable
 
 SCHEMA_VERSION = 1
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from html import escape
 
-from analysis.laws import prediction
+from analysis.laws.forecasts import prediction
 from analysis.laws.study import Study, UnderConvention
 from analysis.report.figures import Drawn
 from analysis.report.formatting import interval, number, percent, short

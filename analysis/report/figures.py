@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import matplotlib
 from matplotlib.figure import Figure
 
-from analysis.laws import envelope, isoflop
+from analysis.laws.optima import envelope, isoflop
 from analysis.laws.result import Result
 from analysis.laws.study import Study
 from analysis.report import plots

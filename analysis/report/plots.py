@@ -10,12 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 
-from analysis.laws import frontier, optimal
-from analysis.laws.comparison import Approach
-from analysis.laws.isoflop import Slice, vertices
-from analysis.laws.prediction import Check
+from analysis.laws.forecasts.prediction import Check
+from analysis.laws.optima import frontier, optimal
+from analysis.laws.optima.comparison import Approach
+from analysis.laws.optima.isoflop import Slice, vertices
 from analysis.laws.result import Result
-from analysis.laws.table import RunsTable
+from analysis.laws.tables.table import RunsTable
 from analysis.report.formatting import short
 
 # After Okabe and Ito's palette: told apart by colour-blind readers, and of middle lightness, so legible on light and

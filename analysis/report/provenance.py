@@ -5,7 +5,7 @@ import pathlib
 import platform
 import subprocess
 
-from analysis.laws.table import RunsTable
+from analysis.laws.tables.table import RunsTable
 from analysis.report.html import Provenance
 
 _PACKAGES = ("numpy", "scipy", "pandas", "matplotlib")

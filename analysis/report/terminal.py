@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from analysis.laws.result import Result
 from analysis.laws.study import Study
-from analysis.laws.table import RunsTable
+from analysis.laws.tables.table import RunsTable
 from analysis.report.formatting import interval, number, short, short_interval
 
 _WIDTH = 110

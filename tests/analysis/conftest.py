@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.laws import sources, study, table
+from analysis.laws import study
+from analysis.laws.tables import sources, table
 from tests.analysis import synthetic
 
 PROJECT = pathlib.Path(__file__).resolve().parents[2]

@@ -4,7 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.laws import bootstrap, envelope, isoflop, kaplan, noise, parametric, prediction, sources, table
+from analysis.laws import kaplan, parametric
+from analysis.laws.forecasts import prediction
+from analysis.laws.intervals import bootstrap, noise
+from analysis.laws.optima import envelope, isoflop
+from analysis.laws.tables import sources, table
 from tests.analysis import synthetic
 
 LAW = synthetic.KnownLaw()

@@ -4,7 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.laws import bootstrap, engine, fitting, parametric, sources, table
+from analysis.laws import parametric
+from analysis.laws.fitting import engine
+from analysis.laws.fitting import fit as fitting
+from analysis.laws.intervals import bootstrap
+from analysis.laws.tables import sources, table
 
 
 def values(result):

@@ -5,7 +5,9 @@ import re
 
 import pytest
 
-from analysis.laws import prediction, study, table
+from analysis.laws import study
+from analysis.laws.forecasts import prediction
+from analysis.laws.tables import table
 from analysis.report import html, inventory, terminal
 from analysis.report.formatting import number, short
 

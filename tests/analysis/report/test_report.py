@@ -9,8 +9,9 @@ import pytest
 from etils import epath
 from matplotlib.figure import Figure
 
-from analysis.laws import parametric, sources, table
+from analysis.laws import parametric
 from analysis.laws.result import Estimate
+from analysis.laws.tables import sources, table
 from analysis.report import figures, html, plots, terminal, writing
 from analysis.report.formatting import interval, number, short
 from tests.analysis.conftest import noise_free_frame

@@ -14,10 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analysis.laws import engine, fitting, optimal, parametric
-from analysis.laws.noise import Noise
+from analysis.laws import parametric
+from analysis.laws.fitting import engine
+from analysis.laws.fitting import fit as fitting
+from analysis.laws.intervals.noise import Noise
+from analysis.laws.optima import optimal
 from analysis.laws.result import Estimate, NotFitted, Result, estimate, finite
-from analysis.laws.table import RunsTable, grouped
+from analysis.laws.tables.table import RunsTable, grouped
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from analysis.laws import envelope, frontier, isoflop, optimal, parametric
+from analysis.laws import parametric
+from analysis.laws.optima import envelope, frontier, isoflop, optimal
 from analysis.laws.result import Estimate, NotFitted, Result, estimate
-from analysis.laws.table import RunsTable
+from analysis.laws.tables.table import RunsTable
 
 TITLES = {
     envelope.NAME: "1, envelope",

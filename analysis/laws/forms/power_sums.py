@@ -40,7 +40,7 @@ class Term:
 
 @dataclasses.dataclass(frozen=True)
 class PowerSum:
-    """A form of the family; see :class:`analysis.laws.engine.Form`.
+    """A form of the family; see :class:`analysis.laws.fitting.engine.Form`.
 
     Attributes:
       terms: the summands.

@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.laws import noise, parametric, sources, study, table
+from analysis.laws import parametric, study
+from analysis.laws.intervals import noise
+from analysis.laws.tables import sources, table
 from tests.analysis.conftest import noise_free_frame
-from tests.analysis.laws.test_uncertainty import ladder_table
+from tests.analysis.laws.intervals.test_uncertainty import ladder_table
 
 
 def repeated(**columns) -> table.RunsTable:

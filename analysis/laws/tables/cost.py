@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.laws.result import finite
-from analysis.laws.table import RunsTable
+from analysis.laws.tables.table import RunsTable
 
 _HOUR = 3600.0
 

@@ -11,7 +11,7 @@ Two schemes, chosen by the number of clusters and written into the result:
 - **noise** (fewer; a parametric bootstrap): a ladder of seven trunks cannot be resampled, since replicates would lose
   whole sizes and the law its footing, and within strata of one trunk nothing would vary. The design stays and the losses
   vary around the fitted law by a noise that trunks share and a noise of every branch, both estimated by
-  :mod:`analysis.laws.noise` with replicates as a floor; the scale is drawn as well (its chi-square of few degrees of
+  :mod:`analysis.laws.intervals.noise` with replicates as a floor; the scale is drawn as well (its chi-square of few degrees of
   freedom), which widens small-sample intervals as Student's t does.
 
 Approaches 1 and 2 need the design (curves and slices), so they use the noise scheme in both cases; having no law of
@@ -23,9 +23,9 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from analysis.laws import engine
-from analysis.laws.noise import Noise
-from analysis.laws.table import RunsTable
+from analysis.laws.fitting import engine
+from analysis.laws.intervals.noise import Noise
+from analysis.laws.tables.table import RunsTable
 
 FloatArray = npt.NDArray[np.float64]
 

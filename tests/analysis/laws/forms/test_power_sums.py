@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from analysis.laws import kaplan, parametric
-from analysis.laws.frontier import WITH_FLOOR
+from analysis.laws.optima.frontier import WITH_FLOOR
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from analysis.laws import parametric
 from analysis.laws.result import Estimate, Result, estimate
-from analysis.laws.table import RunsTable, grouped
+from analysis.laws.tables.table import RunsTable, grouped
 
 FloatArray = npt.NDArray[np.float64]
 

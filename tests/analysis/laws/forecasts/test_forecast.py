@@ -4,7 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.laws import bootstrap, engine, kaplan, noise, parametric, prediction, sources, table
+from analysis.laws import kaplan, parametric
+from analysis.laws.fitting import engine
+from analysis.laws.forecasts import prediction
+from analysis.laws.intervals import bootstrap, noise
+from analysis.laws.tables import sources, table
 
 
 def kaplan_loss(n, d):

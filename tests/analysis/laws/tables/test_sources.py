@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from etils import epath
 
-from analysis.laws import sources, study, table
+from analysis.laws import study
 from analysis.laws.errors import TableError
+from analysis.laws.tables import sources, table
 from tests.analysis import synthetic
 from tests.analysis.conftest import noise_free_frame
 

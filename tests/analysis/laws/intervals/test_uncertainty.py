@@ -5,7 +5,10 @@ import pandas as pd
 import pytest
 from etils import epath
 
-from analysis.laws import bootstrap, kaplan, noise, parametric, prediction, sources, study, table
+from analysis.laws import kaplan, parametric, study
+from analysis.laws.forecasts import prediction
+from analysis.laws.intervals import bootstrap, noise
+from analysis.laws.tables import sources, table
 from tests.analysis import synthetic
 
 LAW = synthetic.KnownLaw()

@@ -17,9 +17,10 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from analysis.laws import bootstrap, curves, frontier, optimal
+from analysis.laws.intervals import bootstrap
+from analysis.laws.optima import curves, frontier, optimal
 from analysis.laws.result import NotFitted, Result, estimate
-from analysis.laws.table import RunsTable, grouped
+from analysis.laws.tables.table import RunsTable, grouped
 
 FloatArray = npt.NDArray[np.float64]
 

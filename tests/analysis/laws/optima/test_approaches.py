@@ -4,8 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.laws import bootstrap, curves, engine, envelope, isoflop, kaplan, optimal, parametric, sources, table
+from analysis.laws import kaplan, parametric
+from analysis.laws.fitting import engine
+from analysis.laws.intervals import bootstrap
+from analysis.laws.optima import curves, envelope, isoflop, optimal
 from analysis.laws.result import NotFitted, Result
+from analysis.laws.tables import sources, table
 from tests.analysis import synthetic
 from tests.analysis.conftest import noise_free_frame
 

@@ -14,7 +14,7 @@ import pandas as pd
 from scipy import stats
 
 from analysis.laws.result import finite
-from analysis.laws.table import RunsTable, grouped
+from analysis.laws.tables.table import RunsTable, grouped
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.laws import sources
 from analysis.laws.errors import TableError
+from analysis.laws.tables import sources
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -106,7 +106,7 @@ def load(
     """Reads a directory of records, or a CSV, Parquet or JSON-lines file.
 
     Args:
-      path: where the runs are; see :mod:`analysis.laws.sources`.
+      path: where the runs are; see :mod:`analysis.laws.tables.sources`.
       conventions: how to count.
       held_out_ids: runs to keep out of the fits, beside those tagged `role=held_out`.
       sweep: keeps the runs of one sweep, by its name or its id; None keeps all.
@@ -120,7 +120,7 @@ def load(
 def build(
     raw: pd.DataFrame, conventions: Conventions = Conventions(), held_out_ids: tuple[str, ...] = (), source: str = ""
 ) -> RunsTable:
-    """Makes the table of a raw frame (:func:`analysis.laws.sources.read`, `from_frame`); see :func:`load`."""
+    """Makes the table of a raw frame (:func:`analysis.laws.tables.sources.read`, `from_frame`); see :func:`load`."""
     unknown = sorted(set(held_out_ids) - set(raw["run_id"]))
     if unknown:
         raise TableError(

@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
-from analysis.laws import bootstrap, comparison, cost, optimal, parametric, study, table
+from analysis.laws import parametric, study
+from analysis.laws.intervals import bootstrap
+from analysis.laws.optima import comparison, optimal
+from analysis.laws.tables import cost, table
 from tests.analysis import synthetic
 
 

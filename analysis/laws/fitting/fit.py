@@ -6,10 +6,11 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from analysis.laws import bootstrap, engine
-from analysis.laws.power_sums import PowerSum
+from analysis.laws.fitting import engine
+from analysis.laws.forms.power_sums import PowerSum
+from analysis.laws.intervals import bootstrap
 from analysis.laws.result import Certificate, Estimate, Predictor, Result, estimate
-from analysis.laws.table import RunsTable
+from analysis.laws.tables.table import RunsTable
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -9,7 +9,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from analysis.laws.table import RunsTable, grouped
+from analysis.laws.tables.table import RunsTable, grouped
 
 FloatArray = npt.NDArray[np.float64]
 

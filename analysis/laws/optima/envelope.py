@@ -15,9 +15,10 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from analysis.laws import bootstrap, curves, frontier
+from analysis.laws.intervals import bootstrap
+from analysis.laws.optima import curves, frontier
 from analysis.laws.result import NotFitted, Result
-from analysis.laws.table import RunsTable
+from analysis.laws.tables.table import RunsTable
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -1,0 +1,1 @@
+"""From a form and a table to a certified optimum."""

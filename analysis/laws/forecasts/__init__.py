@@ -1,0 +1,1 @@
+"""The loss of runs that are still to be trained."""

@@ -1,0 +1,1 @@
+"""How far the numbers may be off: resampling, noise of a run, likelihood."""

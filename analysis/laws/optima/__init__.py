@@ -1,0 +1,1 @@
+"""Compute-optimal models: Chinchilla's approaches and what a budget buys."""

@@ -1,0 +1,1 @@
+"""Runs tables: reading what people have, checking it, counting it under a convention."""
