@@ -5,16 +5,18 @@ python -m analysis.fit_laws --runs=DIR|CSV --output_dir=DIR [--sweep=NAME] [--pa
 
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from absl import flags
 from etils import epath
 
-from analysis.laws import study
 from analysis.laws.errors import TableError
 from analysis.laws.tables import table
-from analysis.report import terminal
 from scaling import gin_files, verbs
 from scaling.errors import ConfigError, DataError, OutputError
+
+if TYPE_CHECKING:
+    from analysis.laws.study import Study
 
 _RUNS = flags.DEFINE_string(
     "runs",
@@ -47,6 +49,10 @@ _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Show the runs that would be fitt
 def main(argv: Sequence[str]) -> None:
     """The verb."""
     del argv
+    # JAX takes a second to import, and --help needs none of it.
+    from analysis.laws import study
+    from analysis.report import terminal
+
     started = time.monotonic()
     if not _OUTPUT_DIR.value and not _DRY_RUN.value:
         raise ConfigError("--output_dir is missing", "say where the report goes, or add --dry_run")
@@ -87,7 +93,7 @@ def _make_output_directory() -> None:
         ) from error
 
 
-def _write(fitted: study.Study) -> None:
+def _write(fitted: "Study") -> None:
     # Matplotlib takes a second to import, and --help, --dry_run and refusals need none of it.
     from analysis.report import provenance, writing
 

@@ -10,8 +10,12 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 
-# (parameters_RxP, ln N [Q], ln D [Q], ln C [Q]) -> ln L [R, Q]; the variables that a law ignores may be NaN.
-Predictor = Callable[[FloatArray, FloatArray, FloatArray, FloatArray], FloatArray]
+# (parameters_RxP, logarithms [Q] of variables by name) -> ln L [R, Q]; the variables that a law ignores may be NaN.
+Predictor = Callable[[FloatArray, Mapping[str, FloatArray]], FloatArray]
+
+# A gradient this far from zero, relative to what it could be, is no optimum (:mod:`analysis.laws.fitting.engine`).
+ACCEPTED_GRADIENT = 1e-7
+_CLOSE_SECOND = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +71,36 @@ class Certificate:
         """Every field as a JSON value."""
         values = dataclasses.asdict(self)
         return {name: finite(value) if isinstance(value, float) else _plain(value) for name, value in values.items()}
+
+    @property
+    def objections(self) -> tuple[str, ...]:
+        """Why the numbers are not, or may not be, the optimum or determined by the data; in words."""
+        found = []
+        if not self.gradient_relative < ACCEPTED_GRADIENT:
+            found.append(
+                f"the optimiser stopped before the optimum (relative gradient {self.gradient_relative:.1e}, at an optimum below "
+                f"{ACCEPTED_GRADIENT:.0e}): these numbers are where it stopped"
+            )
+        if self.active_bounds:
+            found.append(f"{', '.join(self.active_bounds)} ran to a bound: this table does not determine it")
+        if self.second_gap is not None and self.second_gap < _CLOSE_SECOND:
+            found.append(f"a second optimum is only {100 * self.second_gap:.2g}% worse")
+        if self.identifiability == "none":
+            found.append(
+                f"not identified: condition number {self.condition_number:.3g}; a ridge of parameters fits these runs equally well, so read "
+                "the curve and not the parameters"
+            )
+        elif self.identifiability != "good":
+            found.append(
+                f"weak identifiability: condition number {self.condition_number:.3g}; parameters trade off against each other, so read "
+                "their intervals and not their values"
+            )
+        return tuple(found)
+
+    @property
+    def trusted(self) -> bool:
+        """Whether this is an optimum inside the bounds that the data determine at all."""
+        return self.gradient_relative < ACCEPTED_GRADIENT and not self.active_bounds and self.identifiability != "none"
 
     def in_words(self) -> str:
         """One sentence for a table of a report."""
@@ -127,15 +161,15 @@ class Result:
     level: float = 0.9
     details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
-    def log_loss(self, params=np.nan, tokens=np.nan, flops=np.nan) -> FloatArray:  # noqa: ANN001 - any array-like
+    def log_loss(self, params=np.nan, tokens=np.nan, flops=np.nan, **others) -> FloatArray:  # noqa: ANN001, ANN003 - any array-like
         """ln L of the point estimate, float64[Q]; arguments broadcast, those the law ignores may be left out."""
-        return self.predictor(self.theta[None, :], *_logs(params, tokens, flops))[0]
+        return self.predictor(self.theta[None, :], _logs(params=params, tokens=tokens, flops=flops, **others))[0]
 
-    def log_loss_replicates(self, params=np.nan, tokens=np.nan, flops=np.nan) -> FloatArray:  # noqa: ANN001
+    def log_loss_replicates(self, params=np.nan, tokens=np.nan, flops=np.nan, **others) -> FloatArray:  # noqa: ANN001, ANN003
         """ln L of every bootstrap replicate, float64[R, Q]."""
-        return self.predictor(self.replicates, *_logs(params, tokens, flops))
+        return self.predictor(self.replicates, _logs(params=params, tokens=tokens, flops=flops, **others))
 
-    def predict(self, params=np.nan, tokens=np.nan, flops=np.nan, level: float | None = None) -> Prediction:  # noqa: ANN001
+    def predict(self, params=np.nan, tokens=np.nan, flops=np.nan, level: float | None = None, **others) -> Prediction:  # noqa: ANN001, ANN003
         """The law's loss with the interval that its parameters' uncertainty implies.
 
         For a run that is still to be trained see :mod:`analysis.laws.forecasts.prediction`, which adds noise and doubt of the
@@ -145,13 +179,15 @@ class Result:
           ValueError: the law needs a variable that was not given.
         """
         level = self.level if level is None else level
-        value = np.exp(self.log_loss(params, tokens, flops))
+        value = np.exp(self.log_loss(params, tokens, flops, **others))
         if not np.isfinite(value).all():
             raise ValueError(f"{self.name} needs other variables than were given: its form is {self.form}")
         if not len(self.replicates):
             return Prediction(value, np.full_like(value, np.nan), np.full_like(value, np.nan), level)
         tail = 50 * (1 - level)
-        low, high = np.exp(np.percentile(self.log_loss_replicates(params, tokens, flops), [tail, 100 - tail], axis=0))
+        low, high = np.exp(
+            np.percentile(self.log_loss_replicates(params, tokens, flops, **others), [tail, 100 - tail], axis=0)
+        )
         return Prediction(value, low, high, level)
 
     def to_json(self) -> dict[str, Any]:
@@ -210,6 +246,6 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _logs(*values: Any) -> tuple[FloatArray, ...]:
-    arrays = np.broadcast_arrays(*[np.atleast_1d(np.asarray(value, np.float64)) for value in values])
-    return tuple(np.log(array) for array in arrays)
+def _logs(**values: Any) -> dict[str, FloatArray]:
+    arrays = np.broadcast_arrays(*[np.atleast_1d(np.asarray(value, np.float64)) for value in values.values()])
+    return dict(zip(values, map(np.log, arrays), strict=True))

@@ -7,7 +7,7 @@ import numpy as np
 
 from analysis.laws import kaplan, parametric
 from analysis.laws.errors import TableError
-from analysis.laws.fitting import engine
+from analysis.laws.fitting import objectives
 from analysis.laws.forecasts import prediction
 from analysis.laws.intervals import bootstrap, noise
 from analysis.laws.optima import comparison, envelope, isoflop, optimal
@@ -26,15 +26,20 @@ class Options:
       bootstrap: replicates; 0 for no intervals.
       level: nominal coverage of all intervals.
       seed: of the bootstrap.
-      delta: Huber threshold on log residuals.
+      objective: what is minimised, a key of :data:`analysis.laws.fitting.objectives.BY_NAME`.
       budgets: FLOPs to allocate; empty for a default that reaches two decades beyond the data.
     """
 
     bootstrap: int = 1000
     level: float = 0.9
     seed: int = 0
-    delta: float = engine.HUBER_DELTA
+    objective: str = "huber"
     budgets: tuple[float, ...] = ()
+
+    @property
+    def minimised(self) -> objectives.Objective:
+        """The objective by its name."""
+        return objectives.BY_NAME[self.objective]()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,19 +142,19 @@ def fit_all(table: RunsTable, options: Options = Options()) -> Study:
     """Fits every law to a table and checks the held-out runs."""
     rng = np.random.default_rng(options.seed)
     table = dataclasses.replace(table, flags=(*table.flags, *noise.mixtures(table)))
-    plain = parametric.fit(table, level=options.level, delta=options.delta)
+    plain = parametric.fit(table, level=options.level, objective=options.minimised)
     run_noise = noise.estimate(table, plain.details["residual"], len(plain.theta))
     draws = bootstrap.draw(table, run_noise, options.bootstrap, rng)
-    surface = parametric.fit(table, draws, options.level, options.delta)
+    surface = parametric.fit(table, draws, options.level, options.minimised)
     surface = dataclasses.replace(surface, flags=(*surface.flags, *_slope_flags(surface, table), *run_noise.flags))
     fitted = [
         envelope.fit(table, draws, options.level),
         isoflop.fit(table, draws, options.level, surface),
         surface,
-        *kaplan.fit_all(table, draws, options.level, surface, options.delta),
+        *kaplan.fit_all(table, draws, options.level, surface, options.minimised),
     ]
     laws = {law.name: law for law in fitted}
-    doubt = prediction.doubt_of(table, surface, laws[kaplan.ND_NAME], run_noise, options.delta)
+    doubt = prediction.doubt_of(table, surface, laws[kaplan.ND_NAME], run_noise)
     checks = [
         prediction.check(
             row.loss, row.run_id,
@@ -211,7 +216,7 @@ def _other_conventions(table: RunsTable, options: Options) -> list[UnderConventi
                 # Sizes that differ in one count may be too few in another; that must not cost the fit in hand.
                 continue
             # L(N, D) does not depend on how compute is counted; its optimum for a budget does.
-            law = law or parametric.fit(other, level=options.level, delta=options.delta)
+            law = law or parametric.fit(other, level=options.level, objective=options.minimised)
             error = None
             if len(other.held_out):
                 first = other.held_out.iloc[0]

@@ -1,59 +1,42 @@
-"""One optimiser for every parametric law: batched, damped Newton on the sum of Huber losses of log residuals.
+"""One optimiser for every law: damped Newton on a sum of losses, batched over starts, replicates and tables by JAX.
 
-A law's form says how ln L depends on its parameters (:class:`Form`); the engine minimises
+The engine minimises
 
-    sum_k w_k · Huber_delta( f(theta, x_k) − ln L_k )          (Hoffmann et al. 2022, arXiv:2203.15556, eq. 3)
+    sum_k w_k · loss( f(theta, x_k), y_k )
 
-for many replicates at once (R bootstrap replicates, or R starts). The objective is a *sum* and the stopping rule is
-relative to delta: with a mean, or with a tolerance on the objective itself, delta = 1e-3 makes an unfinished fit look
-converged (Besiroglu et al. 2024, arXiv:2404.10102). All arithmetic is float64, which is checked.
+for many problems at once. A fixed number of lanes works through a pool of problems inside one compiled loop: a lane that
+has converged writes its result and takes the next problem, so the hard problems do not keep the easy ones waiting.
+Shapes are padded to a few sizes, so one form compiles once for tables of similar length. All arithmetic is float64, which
+is checked.
 """
 
 import dataclasses
-from typing import Protocol
+import functools
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-from scipy import special
 
-from analysis.laws.result import Certificate
+from analysis.laws.fitting.objectives import Objective
+from analysis.laws.forms.form import Form
+from analysis.laws.result import ACCEPTED_GRADIENT
 
 FloatArray = npt.NDArray[np.float64]
 
-HUBER_DELTA = 1e-3
 GRADIENT_TOLERANCE = 1e-11
-# A replicate or a start counts as an optimum when its gradient is below this; looser than the stop, which rounding may
-# miss.
-ACCEPTED_GRADIENT = 1e-7
-WEAK_CONDITION = 100.0
-LOST_CONDITION = 1e5
-_CHUNK_ELEMENTS = 60_000
-
-
-class Form(Protocol):
-    """How the logarithm of the loss depends on parameters and variables. Variables are centred logarithms, float64[K, V]."""
-
-    names: tuple[str, ...]
-
-    def value(self, theta_RxP: FloatArray, x_KxV: FloatArray) -> FloatArray:
-        """ln L, float64[R, K]."""
-
-    def value_and_jacobian(self, theta_RxP: FloatArray, x_KxV: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """ln L, float64[R, K], and its derivatives, float64[R, P, K]."""
-
-    def curvature(self, theta_RxP: FloatArray, x_KxV: FloatArray, g_RxK: FloatArray) -> FloatArray:
-        """sum_k g_k · (second derivatives of ln L at k), float64[R, P, P]."""
-
-    def bounds(self, y_K: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Lowest and highest admitted parameters, float64[P] each."""
-
-    def starts(self, x_KxV: FloatArray, y_K: FloatArray, w_K: FloatArray) -> FloatArray:
-        """Start points, float64[S, P]."""
+MOST_STEPS = 300
+_MOST_REJECTIONS = 12
+_POOL = 512
+_LANE_ELEMENTS = 8192
+_FEWEST_LANES, _MOST_LANES = 8, 64
+_SHORTEST = 32
 
 
 @dataclasses.dataclass(frozen=True)
 class Minimum:
-    """Where each replicate ended: parameters [R, P], objective [R] and relative gradient [R]."""
+    """Where each problem ended: parameters [R, P], objective [R] and relative gradient [R]."""
 
     theta: FloatArray
     objective: FloatArray
@@ -61,217 +44,191 @@ class Minimum:
 
     @property
     def accepted(self) -> npt.NDArray[np.bool_]:
-        """Which replicates are at an optimum, bool[R]."""
+        """Which problems are at an optimum, bool[R]; looser than the stop, which rounding may miss."""
         return self.gradient_relative < ACCEPTED_GRADIENT
-
-
-def huber_sum(residual_RxK: FloatArray, w_RxK: FloatArray, delta: float) -> FloatArray:
-    """sum_k w_k Huber_delta(r_k), with Huber = r²/2 inside delta and delta·(|r| − delta/2) outside, float64[R]."""
-    clipped = np.clip(residual_RxK, -delta, delta)
-    return np.sum(w_RxK * clipped * (residual_RxK - 0.5 * clipped), axis=1)
-
-
-def deviance(objective: float, count: int, delta: float = HUBER_DELTA) -> float:
-    """−2 ln(likelihood) of `count` residuals whose Huber losses sum to `objective`, at the scale that fits them best.
-
-    The likelihood is the one that the fit maximises: residuals of density exp(−Huber_delta(r)/s)/Z(s). Where they are far
-    below delta it is the normal one (n·ln of the mean square, up to a constant), where they are far above it Laplace's (2n·ln of
-    the mean absolute residual); a sum of Huber losses in the place of a sum of squares would halve the evidence there.
-    """
-    mean = max(objective, 1e-300) / count
-    # d ln Z / d ln s runs from 1/2 (normal) to 1 (Laplace), so the best s lies between these.
-    scale_Q = np.geomspace(mean, 2 * mean, 257)
-    inside = np.sqrt(2 * np.pi * scale_Q) * special.erf(delta / np.sqrt(2 * scale_Q))
-    outside = 2 * scale_Q / delta * np.exp(-(delta**2) / (2 * scale_Q))
-    return float(2 * count * np.min(np.log(inside + outside) + mean / scale_Q))
 
 
 def minimise(
     form: Form,
-    x_KxV: FloatArray,
+    objective: Objective,
+    x: FloatArray,
     y_RxK: FloatArray,
     w_RxK: FloatArray,
     start_RxP: FloatArray,
     bounds: tuple[FloatArray, FloatArray],
-    delta: float = HUBER_DELTA,
-    max_iterations: int = 300,
+    most_steps: int = MOST_STEPS,
 ) -> Minimum:
-    """Minimises every replicate from its start.
+    """Minimises every problem from its start.
 
     Args:
       form: the law's form.
-      x_KxV: centred logarithms of the variables.
-      y_RxK: logarithms of the losses; R may be 1 and broadcasts.
-      w_RxK: weights (multiplicities of a bootstrap); R may be 1 and broadcasts.
+      objective: what is minimised.
+      x: variables, [K, V], or [R, K, V] where every problem has a table of its own.
+      y_RxK: responses; R may be 1 and broadcasts.
+      w_RxK: weights (multiplicities of a bootstrap, zero for runs left out); R may be 1 and broadcasts.
       start_RxP: start points.
-      bounds: lowest and highest parameters.
-      delta: the Huber threshold, in nats per nat (a relative error of the loss).
-      max_iterations: trial steps at most.
+      bounds: lowest and highest parameters, [P] each.
+      most_steps: trial steps at most.
 
     Raises:
       TypeError: an argument is not float64.
     """
-    for name, array in (("x", x_KxV), ("y", y_RxK), ("w", w_RxK), ("start", start_RxP)):
+    for name, array in (("x", x), ("y", y_RxK), ("w", w_RxK), ("start", start_RxP)):
         if array.dtype != np.float64:
             raise TypeError(f"{name} is {array.dtype}, and laws are fitted in float64")
     count = len(start_RxP)
-    y_RxK, w_RxK = (np.broadcast_to(array, (count, array.shape[1])) for array in (y_RxK, w_RxK))
-    size = max(1, _CHUNK_ELEMENTS // len(x_KxV))
-    parts = [
-        _minimise_chunk(form, x_KxV, y_RxK[i : i + size], w_RxK[i : i + size], start_RxP[i : i + size], bounds, delta, max_iterations)
-        for i in range(0, count, size)
-    ]  # fmt: skip
-    return Minimum(
-        *(
-            np.concatenate([getattr(part, name) for part in parts])
-            for name in ("theta", "objective", "gradient_relative")
+    parts = []
+    for first in range(0, count, _POOL):
+        pool = slice(first, first + _POOL)
+        # What all problems share stays whole.
+        y, w = (array if len(array) == 1 else array[pool] for array in (y_RxK, w_RxK))
+        parts.append(
+            _minimise_pool(form, objective, x[pool] if x.ndim == 3 else x, y, w, start_RxP[pool], bounds, most_steps)
         )
-    )
+    names = ("theta", "objective", "gradient_relative")
+    return Minimum(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
-@dataclasses.dataclass
-class _Local:
-    """The objective around one point of every replicate, scaled by 1/delta."""
+def _minimise_pool(form, objective, x, y_RxK, w_RxK, start_RxP, bounds, most_steps) -> Minimum:  # noqa: ANN001 - as minimise
+    count, length = len(start_RxP), y_RxK.shape[1]
+    padded = max(_SHORTEST, 1 << (length - 1).bit_length())
+    lanes = int(np.clip(_LANE_ELEMENTS // padded, _FEWEST_LANES, _MOST_LANES))
 
-    theta: FloatArray
-    objective: FloatArray
-    gradient: FloatArray
-    majoriser: FloatArray
-    newton: FloatArray
-    gradient_relative: FloatArray
+    def pool(array: FloatArray, columns: int) -> FloatArray:
+        """Rows to the size of the pool, and runs of no weight to the padded length."""
+        array = np.broadcast_to(array, (count, array.shape[1]))
+        return np.pad(array, ((0, _POOL - count), (0, columns - array.shape[1])))
 
-    def take(self, index: npt.NDArray) -> "_Local":
-        return _Local(*(getattr(self, field.name)[index] for field in dataclasses.fields(self)))
-
-    def put(self, where: npt.NDArray, other: "_Local") -> None:
-        for field in dataclasses.fields(self):
-            getattr(self, field.name)[where] = getattr(other, field.name)[where]
-
-
-def _evaluate(form, x_KxV, y_RxK, w_RxK, theta_RxP, bounds, delta) -> _Local:  # noqa: ANN001 - as minimise
-    value_RxK, jacobian_RxPxK = form.value_and_jacobian(theta_RxP, x_KxV)
-    residual_RxK = value_RxK - y_RxK
-    size_RxK = np.abs(residual_RxK)
-    g_RxK = w_RxK * np.clip(residual_RxK / delta, -1.0, 1.0)
-    gradient = np.matmul(jacobian_RxPxK, g_RxK[:, :, None])[:, :, 0]
-    # Huber is majorised by a quadratic of weight min(1, delta/|r|): a safe, positive definite model. Newton's model
-    # keeps the quadratic zone only, and adds the curvature of the form.
-    majoriser_w = w_RxK / np.maximum(size_RxK, delta)
-    newton_w = np.where(size_RxK < delta, w_RxK / delta, 0.0)
-    transposed = jacobian_RxPxK.transpose(0, 2, 1)
-    majoriser = np.matmul(jacobian_RxPxK * majoriser_w[:, None, :], transposed)
-    newton = np.matmul(jacobian_RxPxK * newton_w[:, None, :], transposed) + form.curvature(theta_RxP, x_KxV, g_RxK)
-    scale = np.sum(w_RxK[:, None, :] * np.abs(jacobian_RxPxK), axis=2) + 1e-300
-    low, high = bounds
-    held = ((theta_RxP <= low) & (gradient > 0)) | ((theta_RxP >= high) & (gradient < 0))
-    gradient = np.where(held, 0.0, gradient)
-    for matrix in (majoriser, newton):
-        matrix[np.broadcast_to(held[:, :, None] | held[:, None, :], matrix.shape)] = 0.0
-    diagonal = np.einsum("rpp->rp", majoriser)
-    diagonal[...] = np.where(held, 1.0, diagonal)
-    objective = huber_sum(residual_RxK, w_RxK, delta) / delta
-    return _Local(theta_RxP, objective, gradient, majoriser, newton, np.max(np.abs(gradient) / scale, axis=1))
+    own = x.ndim == 3
+    along = ((0, padded - length), (0, 0))
+    x = np.pad(x, ((0, _POOL - count), *along) if own else along)
+    with jax.enable_x64(True):
+        arrays = (x, pool(y_RxK, padded), pool(w_RxK, padded), pool(start_RxP, start_RxP.shape[1]), *bounds)
+        found = _run(form, objective.point, lanes, most_steps, objective.knob, count, *arrays)
+        theta, value, gradient = (np.asarray(item)[:count] for item in found)
+    return Minimum(theta, value * objective.scale, gradient)
 
 
-def _minimise_chunk(form, x_KxV, y_RxK, w_RxK, start_RxP, bounds, delta, max_iterations) -> Minimum:  # noqa: ANN001
-    count = len(start_RxP)
-    theta, objective, relative = np.empty_like(start_RxP), np.empty(count), np.empty(count)
-    live = np.arange(count)
-    here = _evaluate(form, x_KxV, y_RxK, w_RxK, np.clip(start_RxP, *bounds), bounds, delta)
-    damping, rejected = np.full(count, 1.0), np.zeros(count, np.int64)
-    for _ in range(max_iterations):
-        finished = (here.gradient_relative < GRADIENT_TOLERANCE) | (rejected >= 12)
-        if finished.any():
-            done = live[finished]
-            theta[done], objective[done], relative[done] = (
-                here.theta[finished], here.objective[finished], here.gradient_relative[finished],
-            )  # fmt: skip
-            going = np.flatnonzero(~finished)
-            live, here, damping, rejected = live[going], here.take(going), damping[going], rejected[going]
-            if not len(live):
-                break
-        trial_theta = np.clip(here.theta + _step(here, damping), *bounds)
-        trial = _evaluate(form, x_KxV, y_RxK[live], w_RxK[live], trial_theta, bounds, delta)
-        better = trial.objective < here.objective
+class _Local(NamedTuple):
+    """The objective around one point of every lane."""
+
+    theta: Any
+    objective: Any
+    gradient: Any
+    newton: Any
+    majoriser: Any
+    relative: Any
+
+
+class _Work(NamedTuple):
+    """The state of the loop: every lane's problem and point, what is pending, what is done."""
+
+    problem: Any
+    here: _Local
+    damping: Any
+    rejected: Any
+    steps: Any
+    pending: Any
+    theta: Any
+    objective: Any
+    relative: Any
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _run(form, point, lanes, most_steps, knob, count, x, y_RxK, w_RxK, start_RxP, low_P, high_P):  # noqa: ANN001, ANN202
+    pool, size = start_RxP.shape
+    start_RxP = jnp.clip(start_RxP, low_P[None], high_P[None])
+
+    def evaluate(theta_P, problem):  # noqa: ANN001, ANN202 - one lane
+        x_KxV = x[problem] if x.ndim == 3 else x
+        return _evaluate(form, point, knob, x_KxV, y_RxK[problem], w_RxK[problem], theta_P, low_P, high_P)
+
+    def advance(work: _Work) -> _Work:
+        at = jnp.minimum(work.problem, pool - 1)
+        fresh = work.steps == 0
+        step = jnp.where(fresh[:, None], 0.0, _step(work.here, work.damping))
+        trial = jax.vmap(evaluate)(jnp.clip(work.here.theta + step, low_P[None], high_P[None]), at)
         # At the level of rounding the objective no longer tells; the gradient does.
-        equal = trial.objective <= here.objective * (1 + 1e-13)
-        accept = better | (equal & (trial.gradient_relative < here.gradient_relative))
-        here.put(accept, trial)
-        damping = np.where(accept, np.where(damping < 1e-9, 0.0, damping / 8), np.maximum(damping * 6, 1e-3))
-        rejected = np.where(accept, 0, rejected + 1)
-    theta[live], objective[live], relative[live] = here.theta, here.objective, here.gradient_relative
-    return Minimum(theta, objective * delta, relative)
+        equal = trial.objective <= work.here.objective * (1 + 1e-13)
+        accept = fresh | (trial.objective < work.here.objective) | (equal & (trial.relative < work.here.relative))
+        here = jax.tree.map(lambda new, old: jnp.where(_like(accept, new), new, old), trial, work.here)
+        damping = jnp.where(
+            accept, jnp.where(work.damping < 1e-9, 0.0, work.damping / 8), jnp.maximum(work.damping * 6, 1e-3)
+        )
+        rejected = jnp.where(accept, 0, work.rejected + 1)
+        moved = work._replace(here=here, damping=damping, rejected=rejected, steps=work.steps + 1)
+        return _hand_over(moved, start_RxP, count, most_steps)
+
+    first = jnp.where(jnp.arange(lanes) < count, jnp.arange(lanes), pool)
+    blank = jnp.zeros((lanes, size, size))
+    unknown = jnp.full(lanes, jnp.inf)
+    here = _Local(start_RxP[jnp.minimum(first, pool - 1)], unknown, jnp.zeros((lanes, size)), blank, blank, unknown)
+    zeros = jnp.zeros(lanes, jnp.int64)
+    work = _Work(
+        first, here, jnp.ones(lanes), zeros, zeros, jnp.asarray(lanes), jnp.zeros_like(start_RxP), jnp.zeros(pool), jnp.full(pool, jnp.inf),
+    )  # fmt: skip
+    work = jax.lax.while_loop(lambda work: jnp.any(work.problem < pool), advance, work)
+    return work.theta, work.objective, work.relative
 
 
-def _step(here: _Local, damping_R: FloatArray) -> FloatArray:
-    """The damped Newton step, measured in the majoriser, so that damping has no units; no parameter moves by more than 2."""
-    matrix = here.newton + damping_R[:, None, None] * here.majoriser
-    diagonal = np.einsum("rpp->rp", matrix)
-    diagonal += 1e-13 * np.einsum("rpp->rp", here.majoriser) + 1e-300
-    step = -np.linalg.solve(matrix, here.gradient[:, :, None])[:, :, 0]
-    longest = np.max(np.abs(step), axis=1, keepdims=True)
-    return step * np.minimum(1.0, 2.0 / np.maximum(longest, 1e-300))
-
-
-@dataclasses.dataclass(frozen=True)
-class Optimum:
-    """The best of many starts, in centred coordinates, with what the other starts say about it."""
-
-    theta: FloatArray
-    objective: float
-    certificate: Certificate
-    second_start: FloatArray
-
-
-def solve(form: Form, x_KxV: FloatArray, y_K: FloatArray, w_K: FloatArray, delta: float = HUBER_DELTA) -> Optimum:
-    """Minimises from every start of the form and reports how many optima there are."""
-    starts = form.starts(x_KxV, y_K, w_K)
-    bounds = form.bounds(y_K)
-    found = minimise(form, x_KxV, y_K[None], w_K[None], starts, bounds, delta)
-    order = np.argsort(found.objective, kind="stable")
-    best = order[0]
-    optima = _distinct(form, x_KxV, found, order)
-    gap = None
-    if len(optima) > 1 and found.objective[best] > 0:
-        gap = float(found.objective[optima[1]] / found.objective[best] - 1)
-    theta = found.theta[best]
-    low, high = bounds
-    condition = condition_number(form, x_KxV, theta, w_K)
-    certificate = Certificate(
-        starts=len(starts),
-        starts_at_best=int(np.sum(found.objective <= found.objective[best] * (1 + 1e-7) + 1e-20)),
-        distinct_optima=len(optima),
-        second_gap=gap,
-        gradient_relative=float(found.gradient_relative[best]),
-        active_bounds=tuple(name for name, on in zip(form.names, (theta <= low) | (theta >= high), strict=True) if on),
-        condition_number=condition,
-        identifiability=_identifiability(condition),
+def _hand_over(work: _Work, start_RxP, count, most_steps) -> _Work:  # noqa: ANN001 - arrays
+    """Writes down what has finished and gives its lanes the next pending problems; a lane without one points past the pool."""
+    pool, here = len(start_RxP), work.here
+    done = (here.relative < GRADIENT_TOLERANCE) | (work.rejected >= _MOST_REJECTIONS) | (work.steps >= most_steps)
+    done &= work.problem < pool
+    where = jnp.where(done, work.problem, pool)
+    following = work.pending + jnp.cumsum(done) - 1
+    problem = jnp.where(done, jnp.where(following < count, following, pool), work.problem)
+    start = start_RxP[jnp.minimum(problem, pool - 1)]
+    return work._replace(
+        problem=problem,
+        here=here._replace(theta=jnp.where(done[:, None], start, here.theta)),
+        damping=jnp.where(done, 1.0, work.damping),
+        rejected=jnp.where(done, 0, work.rejected),
+        steps=jnp.where(done, 0, work.steps),
+        pending=work.pending + jnp.sum(done),
+        theta=work.theta.at[where].set(here.theta, mode="drop"),
+        objective=work.objective.at[where].set(here.objective, mode="drop"),
+        relative=work.relative.at[where].set(here.relative, mode="drop"),
     )
-    return Optimum(theta, float(found.objective[best]), certificate, starts[min(1, len(starts) - 1)])
 
 
-def _distinct(form: Form, x_KxV: FloatArray, found: Minimum, order: npt.NDArray) -> list[int]:
-    """Indices of distinct optima, best first: ends that converged and whose curves differ somewhere by more than 1e-6."""
-    chosen = [int(order[0])]
-    values = form.value(found.theta, x_KxV)
-    for index in order[1:]:
-        if not found.accepted[index]:
-            continue
-        if all(np.max(np.abs(values[index] - values[other])) > 1e-6 for other in chosen):
-            chosen.append(int(index))
-    return chosen
+def _like(where, array):  # noqa: ANN001, ANN202
+    return where.reshape(where.shape + (1,) * (array.ndim - 1))
 
 
-def condition_number(form: Form, x_KxV: FloatArray, theta_P: FloatArray, w_K: FloatArray) -> float:
-    """Condition number of the Jacobian whose columns are scaled to unit length (Belsley, Kuh and Welsch 1980)."""
-    jacobian = form.value_and_jacobian(theta_P[None], x_KxV)[1][0] * np.sqrt(w_K)
-    lengths = np.linalg.norm(jacobian, axis=1, keepdims=True)
-    if np.any(lengths == 0):
-        return float("inf")
-    return float(np.linalg.cond(jacobian / lengths))
+def _evaluate(form, point, knob, x_KxV, y_K, w_K, theta_P, low_P, high_P) -> _Local:  # noqa: ANN001 - arrays
+    """Objective, gradient and two models of its curvature at one point of one problem.
+
+    The majoriser is safe and positive definite. Newton's matrix keeps the loss's own curvature and adds that of the form.
+    """
+
+    def response(theta_P, x_V):  # noqa: ANN001, ANN202 - of one run
+        return form.value(tuple(theta_P), tuple(x_V), jnp)
+
+    value_K, jacobian_KxP = jax.vmap(jax.value_and_grad(response), (None, 0))(theta_P, x_KxV)
+    loss_K, slope_K, curvature_K, majoriser_K = point(value_K, y_K, knob)
+    g_K = w_K * slope_K
+    gradient = g_K @ jacobian_KxP
+    bending = jax.hessian(lambda theta: g_K @ jax.vmap(response, (None, 0))(theta, x_KxV))(theta_P)
+    newton = (jacobian_KxP * (w_K * curvature_K)[:, None]).T @ jacobian_KxP + bending
+    majoriser = (jacobian_KxP * (w_K * majoriser_K)[:, None]).T @ jacobian_KxP
+    scale = w_K @ jnp.abs(jacobian_KxP) + 1e-300
+    # A parameter that is pressed against its bound is held there.
+    held = ((theta_P <= low_P) & (gradient > 0)) | ((theta_P >= high_P) & (gradient < 0))
+    gradient = jnp.where(held, 0.0, gradient)
+    crossed = held[:, None] | held[None, :]
+    newton = jnp.where(crossed, 0.0, newton)
+    majoriser = jnp.where(crossed, jnp.diag(held.astype(majoriser.dtype)), majoriser)
+    return _Local(theta_P, w_K @ loss_K, gradient, newton, majoriser, jnp.max(jnp.abs(gradient) / scale))
 
 
-def _identifiability(condition: float) -> str:
-    if condition < WEAK_CONDITION:
-        return "good"
-    return "weak" if condition < LOST_CONDITION else "none"
+def _step(here: _Local, damping_B):  # noqa: ANN001, ANN202 - arrays
+    """The damped Newton step, measured in the majoriser, so that damping has no units; no parameter moves by more than 2."""
+    small = 1e-13 * jnp.diagonal(here.majoriser, axis1=1, axis2=2) + 1e-300
+    matrix = here.newton + damping_B[:, None, None] * here.majoriser + jax.vmap(jnp.diag)(small)
+    step = -jnp.linalg.solve(matrix, here.gradient[:, :, None])[:, :, 0]
+    longest = jnp.max(jnp.abs(step), axis=1, keepdims=True)
+    step = step * jnp.minimum(1.0, 2.0 / jnp.maximum(longest, 1e-300))
+    # A singular matrix gives no step; the lane then only raises its damping.
+    return jnp.where(jnp.isfinite(step), step, 0.0)

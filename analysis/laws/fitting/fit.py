@@ -1,4 +1,4 @@
-"""From a form and a table to a Result: centring, solving, bootstrapping, and the flags that all parametric laws share."""
+"""From a form and a table to a Result: centring, solving, resampling, and the flags that all laws share."""
 
 import dataclasses
 from collections.abc import Callable
@@ -6,16 +6,15 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from analysis.laws.fitting import engine
-from analysis.laws.forms.power_sums import PowerSum
+from analysis.laws.fitting import solve
+from analysis.laws.fitting.objectives import HUBER, Objective
+from analysis.laws.forms.form import Form, evaluate, is_centred
 from analysis.laws.intervals import bootstrap
 from analysis.laws.result import Certificate, Estimate, Predictor, Result, estimate
 from analysis.laws.tables.table import RunsTable
 
 FloatArray = npt.NDArray[np.float64]
 
-# Columns of x: every form names its variables by these.
-LOG_PARAMS, LOG_TOKENS, LOG_FLOPS = 0, 1, 2
 _WIDE = 0.5
 _MISFIT = 2.0
 
@@ -25,12 +24,12 @@ class FormFit:
     """A fitted form in natural coordinates (logarithms not centred).
 
     Attributes:
-      theta: coefficients, exponents, kappa, float64[P].
+      theta: in the order of the form's names, float64[P].
       replicates: the same of accepted replicates, float64[R, P].
-      objective: sum of Huber losses.
+      objective: its value.
       certificate: of the optimum.
       flags: what the fit itself says against its numbers.
-      residual_K: ln L minus the form's ln L.
+      residual_K: observed minus modelled response.
       method: of the intervals.
     """
 
@@ -43,32 +42,49 @@ class FormFit:
     method: str
 
 
-def variables(table: RunsTable) -> FloatArray:
-    """ln N, ln D and ln C of every run, float64[K, 3]."""
-    return np.stack([table.log("params"), table.log("tokens"), table.log("flops")], axis=1)
+def variables(form: Form, table: RunsTable) -> FloatArray:
+    """Logarithms of the form's variables for every run, float64[K, V]."""
+    return np.stack([table.log(name) for name in form.variables], axis=1)
+
+
+def centre_of(form: Form, x_KxV: FloatArray) -> FloatArray:
+    """What a fit subtracts from the variables, float64[V]: their means, of one column where two must keep their distance."""
+    if not is_centred(form):
+        return np.zeros(x_KxV.shape[1])
+    centre_V = x_KxV.mean(axis=0)
+    for name, other in getattr(form, "centred_with", {}).items():
+        centre_V[form.variables.index(name)] = centre_V[form.variables.index(other)]
+    return centre_V
 
 
 def fit_form(
-    form: PowerSum, x_KxV: FloatArray, y_K: FloatArray, draws: bootstrap.Draws, delta: float = engine.HUBER_DELTA
+    form: Form,
+    x_KxV: FloatArray,
+    y_K: FloatArray,
+    draws: bootstrap.Draws,
+    objective: Objective = HUBER,
+    w_K: FloatArray | None = None,
 ) -> FormFit:
-    """Fits a form to ln L with certificate and replicates.
+    """Fits a form to responses with certificate and replicates.
 
     Args:
       form: the law's form.
-      x_KxV: logarithms of N, D, C.
-      y_K: ln L.
+      x_KxV: logarithms of its variables.
+      y_K: responses, ln L for laws of the loss.
       draws: of these K runs; empty for no intervals.
-      delta: Huber threshold on log residuals.
+      objective: what is minimised.
+      w_K: weights of the runs; None for equal ones.
     """
-    centre_V = x_KxV.mean(axis=0)
+    w_K = np.ones(len(y_K)) if w_K is None else w_K
+    centre_V = centre_of(form, x_KxV)
     centred = x_KxV - centre_V
-    optimum = engine.solve(form, centred, y_K, np.ones(len(y_K)), delta)
-    refits = bootstrap.refit(form, centred, y_K, optimum, draws, delta)
-    residual_K = y_K - form.value(optimum.theta[None], centred)[0]
+    optimum = solve.solve(form, centred, y_K, w_K, objective)
+    refits = bootstrap.refit(form, centred, y_K, w_K, optimum, draws, objective)
+    residual_K = y_K - evaluate(form, optimum.theta[None], centred)[0]
     flags = _flags(optimum.certificate, refits, len(draws), len(y_K), len(form.names))
     return FormFit(
-        uncentred(form, optimum.theta[None], centre_V)[0],
-        uncentred(form, refits.theta, centre_V),
+        form.uncentred(optimum.theta[None], centre_V)[0],
+        form.uncentred(refits.theta, centre_V),
         optimum.objective,
         optimum.certificate,
         (*flags, *_misfit(residual_K, draws)),
@@ -77,62 +93,68 @@ def fit_form(
     )
 
 
-def uncentred(form: PowerSum, theta_RxP: FloatArray, centre_V: FloatArray) -> FloatArray:
-    """Moves coefficients from ln(X / centre) to ln X."""
-    theta_RxP = theta_RxP.copy()
-    columns = {name: index for index, name in enumerate(form.names)}
-    for j, term in enumerate(form.terms):
-        if term.variable is not None:
-            exponent = theta_RxP[:, columns[term.exponent]] if term.exponent else 1.0
-            theta_RxP[:, j] += exponent * centre_V[term.variable]
-    return theta_RxP
+def fit(
+    form: Form,
+    table: RunsTable,
+    draws: bootstrap.Draws = bootstrap.NO_DRAWS,
+    level: float = 0.9,
+    objective: Objective = HUBER,
+    flags: tuple[str, ...] = (),
+) -> Result:
+    """Fits a law of the loss to a runs table.
+
+    Args:
+      form: the law's form; its variables are columns of the table.
+      table: the runs.
+      draws: bootstrap draws of the table's rows; empty for no intervals.
+      level: coverage of the intervals.
+      objective: what is minimised.
+      flags: what the caller knows about these runs, put before the fit's own.
+    """
+    fitted = fit_form(form, variables(form, table), table.log("loss"), draws, objective)
+    return result_of(fitted, form, run_ids=tuple(table.frame["run_id"]), level=level, flags=flags, objective=objective)
 
 
-def predictor_of(form: PowerSum) -> Predictor:
+def predictor_of(form: Form) -> Predictor:
     """The curve of a form, for :class:`Result`."""
 
-    def predict(theta_RxP: FloatArray, n_Q: FloatArray, d_Q: FloatArray, c_Q: FloatArray) -> FloatArray:
-        return form.value(theta_RxP, np.stack([n_Q, d_Q, c_Q], axis=1))
+    def predict(theta_RxP: FloatArray, logs: dict[str, FloatArray]) -> FloatArray:
+        return evaluate(form, theta_RxP, np.stack([logs[name] for name in form.variables], axis=1))
 
     return predict
 
 
 def result_of(
-    fit: FormFit,
-    form: PowerSum,
+    fitted: FormFit,
+    form: Form,
     *,
-    name: str,
-    equation: str,
-    source: str,
-    natural: dict[str, Callable[[FloatArray], FloatArray]],
-    derived: dict[str, Callable[[FloatArray], FloatArray]],
     run_ids: tuple[str, ...],
     level: float,
     flags: tuple[str, ...] = (),
-    delta: float = engine.HUBER_DELTA,
+    objective: Objective = HUBER,
 ) -> Result:
-    """Dresses a fit as a Result; `natural` and `derived` map theta [R, P] to the numbers a paper prints [R]."""
-    parameters = _estimates(natural, fit, level)
+    """Dresses a fit as a Result, with the numbers that a paper prints."""
+    parameters = _estimates(form.natural, fitted, level)
     wide = tuple(
         f"{key} is known only within [{item.interval[0]:.3g}, {item.interval[1]:.3g}]"
         for key, item in parameters.items()
-        if key.startswith(("alpha", "beta", "gamma")) and item.interval and _half_width(item) > _WIDE
+        if key.startswith(("alpha", "beta", "gamma", "kappa", "R*")) and item.interval and _half_width(item) > _WIDE
     )
-    certificate = fit.certificate
+    certificate = fitted.certificate
     if wide and certificate.identifiability == "good":
         certificate = dataclasses.replace(certificate, identifiability="weak")
     return Result(
-        name=name, form=equation, source=source, parameters=parameters, derived=_estimates(derived, fit, level),
-        objective=fit.objective, objective_name=f"sum of Huber({delta:g}) of log residuals", certificate=certificate,
-        flags=(*flags, *fit.flags, *wide), run_ids=run_ids, theta=fit.theta, replicates=fit.replicates,
-        predictor=predictor_of(form), level=level, details={"residual": fit.residual_K},
+        name=form.name, form=form.equation, source=form.source, parameters=parameters, derived=_estimates(form.derived, fitted, level),
+        objective=fitted.objective, objective_name=objective.name, certificate=certificate, flags=(*flags, *fitted.flags, *wide),
+        run_ids=run_ids, theta=fitted.theta, replicates=fitted.replicates, predictor=predictor_of(form), level=level,
+        details={"residual": fitted.residual_K, "form": form},
     )  # fmt: skip
 
 
-def _estimates(functions: dict[str, Callable], fit: FormFit, level: float) -> dict[str, Estimate]:
+def _estimates(readings: dict[str, Callable], fitted: FormFit, level: float) -> dict[str, Estimate]:
     return {
-        name: estimate(function(fit.theta[None])[0], function(fit.replicates), level, fit.method)
-        for name, function in functions.items()
+        name: estimate(reading(fitted.theta[None])[0], reading(fitted.replicates), level, fitted.method)
+        for name, reading in readings.items()
     }
 
 
@@ -156,20 +178,7 @@ def _misfit(residual_K: FloatArray, draws: bootstrap.Draws) -> tuple[str, ...]:
 def _flags(
     certificate: Certificate, refits: bootstrap.Refits, draws: int, runs: int, parameters: int
 ) -> tuple[str, ...]:
-    flags = []
-    if certificate.gradient_relative > engine.ACCEPTED_GRADIENT:
-        flags.append(
-            f"the optimiser stopped before the optimum (relative gradient {certificate.gradient_relative:.1e})"
-        )
-    if certificate.active_bounds:
-        flags.append(f"{', '.join(certificate.active_bounds)} ran to a bound: this table does not determine it")
-    if certificate.second_gap is not None and certificate.second_gap < 0.01:
-        flags.append(f"a second optimum is only {100 * certificate.second_gap:.2g}% worse")
-    if certificate.identifiability != "good":
-        flags.append(
-            f"weak identifiability: condition number {certificate.condition_number:.3g}; parameters trade off against each "
-            "other, so read their intervals and not their values"
-        )
+    flags = list(certificate.objections)
     if runs < 3 * parameters:
         flags.append(f"{runs} points for {parameters} parameters")
     if refits.rejected:

@@ -15,8 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.laws import parametric
-from analysis.laws.fitting import engine
 from analysis.laws.fitting import fit as fitting
+from analysis.laws.fitting import solve
+from analysis.laws.fitting.objectives import HUBER_DELTA, huber
+from analysis.laws.forms.form import evaluate
+from analysis.laws.intervals import likelihood
 from analysis.laws.intervals.noise import Noise
 from analysis.laws.optima import optimal
 from analysis.laws.result import Estimate, NotFitted, Result, estimate, finite
@@ -212,7 +215,7 @@ class Check:
 
 
 def doubt_of(
-    table: RunsTable, law: Result, rival: Result | NotFitted | None, noise: Noise, delta: float = engine.HUBER_DELTA
+    table: RunsTable, law: Result, rival: Result | NotFitted | None, noise: Noise, delta: float = HUBER_DELTA
 ) -> Doubt:
     """Estimates form uncertainty.
 
@@ -234,7 +237,7 @@ def doubt_of(
     return Doubt(rival, credibility(table, law, rival, noise, delta), slope, rollouts, windows)
 
 
-def credibility(table: RunsTable, law: Result, rival: Result, noise: Noise, delta: float = engine.HUBER_DELTA) -> float:
+def credibility(table: RunsTable, law: Result, rival: Result, noise: Noise, delta: float = HUBER_DELTA) -> float:
     """The probability of the rival beside the law by BIC, from the likelihood that both fits maximise.
 
     Branches that share a trunk's noise repeat each other, so the evidence is that of fewer independent runs: their number
@@ -244,15 +247,15 @@ def credibility(table: RunsTable, law: Result, rival: Result, noise: Noise, delt
     shared = (noise.between / noise.total) ** 2 if noise.total > 0 else 0.0
     a_trunk = float(np.mean(np.bincount(table.codes("cluster"))))
     independent = count / (1 + (a_trunk - 1) * shared)
-    against = engine.deviance(rival.objective, count, delta) - engine.deviance(law.objective, count, delta)
+    against = likelihood.deviance(rival.objective, count, delta) - likelihood.deviance(law.objective, count, delta)
     difference = against * independent / count + (len(rival.theta) - len(law.theta)) * np.log(independent)
     return float(1 / (1 + np.exp(np.clip(difference / 2, -50, 50))))
 
 
 def _rollouts(table: RunsTable, noise: Noise) -> tuple[FloatArray, FloatArray, tuple[Window, ...]]:
     """(distance, error) of rollout predictions [M, 2], the variance that noise and parameters explain [M], and their sums."""
-    x_KxV, y_K, log_flops = fitting.variables(table), table.log("loss"), table.log("flops")
     form, pairs, variances, windows = parametric.FORM, [], [], []
+    x_KxV, y_K, log_flops = fitting.variables(form, table), table.log("loss"), table.log("flops")
     for fraction in ROLLOUT_FRACTIONS:
         edge = np.quantile(log_flops, fraction)
         early = log_flops <= edge
@@ -261,12 +264,11 @@ def _rollouts(table: RunsTable, noise: Noise) -> tuple[FloatArray, FloatArray, t
         if min(len(np.unique(grouped(x_KxV[early, column], 0.02))) for column in (0, 1)) < 3:
             continue
         centred = x_KxV - x_KxV[early].mean(axis=0)
-        optimum = engine.solve(form, centred[early], y_K[early], np.ones(int(early.sum())))
-        value, jacobian = form.value_and_jacobian(optimum.theta[None], centred)
-        information = jacobian[0][:, early] @ jacobian[0][:, early].T
-        spread = np.einsum(
-            "pk,pq,qk->k", jacobian[0], np.linalg.pinv(information, rcond=1e-12, hermitian=True), jacobian[0]
-        )
+        optimum = solve.solve(form, centred[early], y_K[early], np.ones(int(early.sum())), huber())
+        value = evaluate(form, optimum.theta[None], centred)
+        jacobian = solve.jacobian(form, optimum.theta, centred)
+        information = jacobian[:, early] @ jacobian[:, early].T
+        spread = np.einsum("pk,pq,qk->k", jacobian, np.linalg.pinv(information, rcond=1e-12, hermitian=True), jacobian)
         late = ~early
         distance, error = log_flops[late] - log_flops[early].max(), (y_K - value[0])[late]
         variance = noise.total**2 * (1 + spread[late])

@@ -23,7 +23,9 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from analysis.laws.fitting import engine
+from analysis.laws.fitting import solve
+from analysis.laws.fitting.objectives import Objective
+from analysis.laws.forms.form import Form, evaluate
 from analysis.laws.intervals.noise import Noise
 from analysis.laws.tables.table import RunsTable
 
@@ -137,12 +139,13 @@ class Refits:
 
 
 def refit(
-    form: engine.Form,
+    form: Form,
     x_KxV: FloatArray,
     y_K: FloatArray,
-    optimum: engine.Optimum,
+    w_K: FloatArray,
+    optimum: solve.Optimum,
     draws: Draws,
-    delta: float = engine.HUBER_DELTA,
+    objective: Objective,
 ) -> Refits:
     """Refits every draw from the optimum (warm) and once from another start (cold), and keeps the better end.
 
@@ -152,20 +155,21 @@ def refit(
     Args:
       form: the law's form.
       x_KxV: centred variables.
-      y_K: ln L.
+      y_K: responses.
+      w_K: weights of the runs.
       optimum: of the whole table.
       draws: of these K runs.
-      delta: Huber threshold.
+      objective: what is minimised.
     """
     if not len(draws):
         return Refits(np.zeros((0, len(optimum.theta))), 0)
     if draws.weights_RxK is not None:
-        y_RxK, w_RxK = y_K[None], draws.weights_RxK
+        y_RxK, w_RxK = y_K[None], w_K * draws.weights_RxK
     else:
-        y_RxK, w_RxK = form.value(optimum.theta[None], x_KxV) + draws.noise_RxK, np.ones((1, len(y_K)))
+        y_RxK, w_RxK = evaluate(form, optimum.theta[None], x_KxV) + draws.noise_RxK, w_K[None]
     bounds = form.bounds(y_K)
     warm, cold = (
-        engine.minimise(form, x_KxV, y_RxK, w_RxK, np.tile(start, (len(draws), 1)), bounds, delta)
+        solve.descend(form, objective, x_KxV, y_RxK, w_RxK, np.tile(start, (len(draws), 1)), bounds)
         for start in (optimum.theta, optimum.second_start)
     )
     take_cold = (cold.objective < warm.objective * (1 - 1e-9)) & (cold.accepted | ~warm.accepted)

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analysis.laws.fitting import engine
+from analysis.laws.fitting import engine, solve
 from analysis.laws.fitting import fit as fitting
-from analysis.laws.forms.power_sums import PowerSum, Term
+from analysis.laws.fitting.objectives import huber
+from analysis.laws.forms.form import LogSum
+from analysis.laws.forms.frontier import WITH_FLOOR, WITHOUT_FLOOR
 from analysis.laws.intervals import bootstrap
 from analysis.laws.result import Certificate, Estimate, Result, estimate
 
 FloatArray = npt.NDArray[np.float64]
 
-WITH_FLOOR = PowerSum((Term("log A", fitting.LOG_FLOPS, "gamma"), Term("log E")))
-WITHOUT_FLOOR = PowerSum((Term("log A", fitting.LOG_FLOPS, "gamma"),))
 _FLOOR_FROM = 5
 _LINES = 4
 
@@ -63,7 +63,7 @@ def result_of(
         return estimate(values[0], values[1:], level, method)
 
     parameters = {"k_N": np.exp(theta[:, 0]), "a": theta[:, 1], "k_D": np.exp(theta[:, 2]), "b": theta[:, 3]}
-    parameters |= {"A": np.exp(theta[:, _LINES]), "gamma": theta[:, _LINES + len(form.terms)]}
+    parameters |= {"A": np.exp(theta[:, _LINES]), "gamma": theta[:, _LINES + len(form.coefficients)]}
     if form is WITH_FLOOR:
         parameters["E"] = np.exp(theta[:, _LINES + 1])
     certificate = dataclasses.replace(loss.certificate, about="the loss frontier")
@@ -79,7 +79,7 @@ def result_of(
         name=name, form=equation, source=source, parameters={key: number(values) for key, values in parameters.items()},
         derived=extra, objective=loss.objective, objective_name="sum of Huber(1e-3) of log residuals of the loss frontier",
         certificate=certificate, flags=flags, run_ids=run_ids, theta=theta[0], replicates=theta[1:],
-        predictor=lambda theta_RxP, n, d, c: predict_loss(theta_RxP[:, _LINES:], n, d, c), level=level, details=details,
+        predictor=lambda theta_RxP, logs: predict_loss(theta_RxP[:, _LINES:], logs), level=level, details=details,
     )  # fmt: skip
 
 
@@ -112,13 +112,13 @@ class _LossFrontier:
     failed: int
 
 
-def _loss_frontier(form: PowerSum, points: Points) -> _LossFrontier:
-    x_BxV = np.stack([np.zeros_like(points.log_flops), np.zeros_like(points.log_flops), points.log_flops], axis=1)
+def _loss_frontier(form: LogSum, points: Points) -> _LossFrontier:
+    x_BxV = points.log_flops[:, None]
     known = np.isfinite(points.log_loss)
     centre = x_BxV[known[0]].mean(axis=0)
     x_BxV, weight, y_RxB = x_BxV - centre, known.astype(np.float64), np.where(known, points.log_loss, 0.0)
     own = known[0]
-    optimum = engine.solve(form, x_BxV[own], y_RxB[0, own], weight[0, own])
+    optimum = solve.solve(form, x_BxV[own], y_RxB[0, own], weight[0, own], huber())
     theta = np.full((len(y_RxB), len(form.names)), np.nan)
     theta[0] = optimum.theta
     rows = np.flatnonzero(known.sum(axis=1) >= len(form.names))
@@ -126,11 +126,11 @@ def _loss_frontier(form: PowerSum, points: Points) -> _LossFrontier:
     if len(rows):
         start = np.tile(optimum.theta, (len(rows), 1))
         bounds = form.bounds(y_RxB[0, own])
-        found = engine.minimise(form, x_BxV, y_RxB[rows], weight[rows], start, bounds)
+        found = engine.minimise(form, huber(), x_BxV, y_RxB[rows], weight[rows], start, bounds)
         # What is not an optimum is the optimiser's noise and not the data's.
         theta[rows[found.accepted]] = found.theta[found.accepted]
     failed = int(np.isnan(theta[1:, 0]).sum())
-    return _LossFrontier(fitting.uncentred(form, theta, centre), optimum.certificate, optimum.objective, failed)
+    return _LossFrontier(form.uncentred(theta, centre), optimum.certificate, optimum.objective, failed)
 
 
 def resampled(reading_BxK: FloatArray, y_K: FloatArray, draws: bootstrap.Draws) -> FloatArray:

@@ -5,9 +5,8 @@ import pandas as pd
 import pytest
 
 from analysis.laws import kaplan, parametric
-from analysis.laws.fitting import engine
 from analysis.laws.forecasts import prediction
-from analysis.laws.intervals import bootstrap, noise
+from analysis.laws.intervals import bootstrap, likelihood, noise
 from analysis.laws.tables import sources, table
 
 
@@ -59,7 +58,7 @@ def test_deviance_counts_a_factor_of_two_alike_below_and_above_delta(scale):
     """All residuals halved: n·ln 4, from the squares where they are far below delta, from the sizes where they are far above."""
     residual = scale * np.random.default_rng(0).standard_normal((1, 50))
     whole, half = (
-        engine.deviance(float(engine.huber_sum(values, np.ones((1, 1)), 1e-3)[0]), 50, 1e-3)
+        likelihood.deviance(float(likelihood.huber_sum(values, np.ones((1, 1)), 1e-3)[0]), 50, 1e-3)
         for values in (residual, residual / 2)
     )
     assert whole - half == pytest.approx(100 * np.log(2), rel=0.05)
