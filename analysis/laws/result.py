@@ -55,6 +55,7 @@ class Certificate:
       condition_number: of the Jacobian with columns scaled to unit length, in centred coordinates.
       identifiability: `good`, `weak` or `none`, judged by the condition number and the intervals.
       about: the part of the law that was optimised; empty for all of it.
+      ridge: two optima that the data cannot tell apart, in words (parameters as the optimiser sees them, centred); empty without.
     """
 
     starts: int
@@ -66,6 +67,7 @@ class Certificate:
     condition_number: float
     identifiability: str
     about: str = ""
+    ridge: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Every field as a JSON value."""
@@ -83,9 +85,13 @@ class Certificate:
             )
         if self.active_bounds:
             found.append(f"{', '.join(self.active_bounds)} ran to a bound: this table does not determine it")
-        if self.second_gap is not None and self.second_gap < _CLOSE_SECOND:
+        if not self.ridge and self.second_gap is not None and self.second_gap < _CLOSE_SECOND:
             found.append(f"a second optimum is only {100 * self.second_gap:.2g}% worse")
-        if self.identifiability == "none":
+        if self.ridge:
+            found.append(
+                f"not identified: two optima far apart are equally likely on these runs ({self.ridge}): a flat ridge"
+            )
+        elif self.identifiability == "none":
             found.append(
                 f"not identified: condition number {self.condition_number:.3g}; a ridge of parameters fits these runs equally well, so read "
                 "the curve and not the parameters"

@@ -17,6 +17,7 @@ FloatArray = npt.NDArray[np.float64]
 
 _WIDE = 0.5
 _MISFIT = 2.0
+_ON_A_BOUND = 0.02
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,12 +82,16 @@ def fit_form(
     optimum = solve.solve(form, centred, y_K, w_K, objective)
     refits = bootstrap.refit(form, centred, y_K, w_K, optimum, draws, objective)
     residual_K = y_K - evaluate(form, optimum.theta[None], centred)[0]
-    flags = _flags(optimum.certificate, refits, len(draws), len(y_K), len(form.names))
+    unbounded = _unbounded(form, refits.theta, form.bounds(y_K))
+    certificate = optimum.certificate
+    if unbounded:
+        certificate = dataclasses.replace(certificate, identifiability="none")
+    flags = (*_flags(optimum.certificate, refits, len(draws), len(y_K), len(form.names)), *unbounded)
     return FormFit(
         form.uncentred(optimum.theta[None], centre_V)[0],
         form.uncentred(refits.theta, centre_V),
         optimum.objective,
-        optimum.certificate,
+        certificate,
         (*flags, *_misfit(residual_K, draws)),
         residual_K,
         draws.method if len(draws) else "no bootstrap",
@@ -173,6 +178,20 @@ def _misfit(residual_K: FloatArray, draws: bootstrap.Draws) -> tuple[str, ...]:
         f"the form does not fit: it misses its own runs by {100 * missed:.2g}%, {missed / noise:.1f} times a run's noise, so its "
         "intervals, which know of noise only, are too narrow",
     )
+
+
+def _unbounded(form: Form, replicates_RxP: FloatArray, bounds: tuple[FloatArray, FloatArray]) -> tuple[str, ...]:
+    """Says which parameters run to a bound in more replicates than an interval leaves out: it has no end there."""
+    if not len(replicates_RxP):
+        return ()
+    found = []
+    for name, column, low, high in zip(form.names, replicates_RxP.T, *bounds, strict=True):
+        for side, share in (("below", np.mean(column <= low)), ("above", np.mean(column >= high))):
+            if share > _ON_A_BOUND:
+                found.append(
+                    f"not identified: {name} is unbounded {side} ({100 * share:.0f}% of replicates ran to its bound)"
+                )
+    return tuple(found)
 
 
 def _flags(

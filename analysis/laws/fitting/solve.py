@@ -65,6 +65,8 @@ def solve(
     theta = found.theta[best]
     low, high = bounds
     condition = condition_number(form, x_KxV, theta, w_K)
+    # 2·n·ln(ratio of sums of Huber losses) is the difference in deviance: below one, the data cannot tell the two apart.
+    ridge = gap is not None and 2 * float(w_K.sum()) * np.log1p(gap) < 1
     certificate = Certificate(
         starts=len(starts_SxP),
         starts_at_best=int(np.sum(found.objective <= found.objective[best] * (1 + 1e-7) + 1e-20)),
@@ -73,7 +75,8 @@ def solve(
         gradient_relative=float(found.gradient_relative[best]),
         active_bounds=tuple(name for name, on in zip(form.names, (theta <= low) | (theta >= high), strict=True) if on),
         condition_number=condition,
-        identifiability=identifiability(condition),
+        identifiability="none" if ridge else identifiability(condition),
+        ridge=_ridge(form, found.theta[optima[:2]]) if ridge else "",
     )
     return Optimum(theta, float(found.objective[best]), certificate, starts_SxP[min(1, len(starts_SxP) - 1)])
 
@@ -104,6 +107,15 @@ def _distinct(form: Form, x_KxV: FloatArray, found: engine.Minimum, order: npt.N
         if all(np.max(np.abs(values[index] - values[other])) > _SAME_CURVE for other in chosen):
             chosen.append(int(index))
     return chosen
+
+
+def _ridge(form: Form, theta_2xP: FloatArray) -> str:
+    """The two optima that the data cannot tell apart, by the parameters in which they differ most."""
+    apart = np.abs(theta_2xP[0] - theta_2xP[1])
+    shown = [index for index in np.argsort(-apart)[:2] if apart[index] > 0]
+    return "; ".join(
+        f"{form.names[index]} {theta_2xP[0, index]:.3g} or {theta_2xP[1, index]:.3g}" for index in sorted(shown)
+    )
 
 
 def jacobian(form: Form, theta_P: FloatArray, x_KxV: FloatArray) -> FloatArray:
