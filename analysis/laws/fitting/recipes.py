@@ -74,7 +74,9 @@ def fit(table: RunsTable, recipe: Recipe, level: float = 0.9) -> Result:
     values = np.array([end.fun for end in ends])
     best = int(np.argmin(values))
     theta = ends[best].x
-    truth = fitting.fit_form(FORM, x_KxV, y_K, fitting.bootstrap.NO_DRAWS, dataclasses.replace(HUBER, knob=recipe.delta, scale=recipe.delta))
+    truth = fitting.fit_form(
+        FORM, x_KxV, y_K, fitting.bootstrap.NO_DRAWS, dataclasses.replace(HUBER, knob=recipe.delta, scale=recipe.delta)
+    )
     objective = float(values[best] / scale)
     certificate = dataclasses.replace(
         truth.certificate,
@@ -94,7 +96,9 @@ def fit(table: RunsTable, recipe: Recipe, level: float = 0.9) -> Result:
     return fitting.result_of(fitted, FORM, run_ids=tuple(table.frame["run_id"]), level=level, objective=named)
 
 
-def _descend(start: FloatArray, x_KxV: FloatArray, y_K: FloatArray, recipe: Recipe, scale: float) -> optimize.OptimizeResult:
+def _descend(
+    start: FloatArray, x_KxV: FloatArray, y_K: FloatArray, recipe: Recipe, scale: float
+) -> optimize.OptimizeResult:
     def objective(theta: FloatArray) -> tuple[float, FloatArray]:
         log_a, log_b, log_e, alpha, beta = theta
         terms = np.stack([log_a - alpha * x_KxV[:, 0], log_b - beta * x_KxV[:, 1], np.full(len(y_K), log_e)])
@@ -102,7 +106,9 @@ def _descend(start: FloatArray, x_KxV: FloatArray, y_K: FloatArray, recipe: Reci
         share = np.exp(terms - value)
         clipped = np.clip(value - y_K, -recipe.delta, recipe.delta)
         slopes = np.stack([share[0], share[1], share[2], -share[0] * x_KxV[:, 0], -share[1] * x_KxV[:, 1]])
-        return scale * float(likelihood.huber_sum((value - y_K)[None], np.ones((1, 1)), recipe.delta)[0]), scale * (slopes @ clipped)
+        return scale * float(likelihood.huber_sum((value - y_K)[None], np.ones((1, 1)), recipe.delta)[0]), scale * (
+            slopes @ clipped
+        )
 
     options = {"ftol": recipe.tolerance, "gtol": _GRADIENT}
     return optimize.minimize(objective, start, jac=True, method="L-BFGS-B", options=options)

@@ -167,9 +167,21 @@ def refit(
         y_RxK, w_RxK = y_K[None], w_K * draws.weights_RxK
     else:
         y_RxK, w_RxK = evaluate(form, optimum.theta[None], x_KxV) + draws.noise_RxK, w_K[None]
-    bounds = form.bounds(y_K)
+    return refit_to(form, x_KxV, y_RxK, w_RxK, optimum, objective)
+
+
+def refit_to(
+    form: Form,
+    x_KxV: FloatArray,
+    y_RxK: FloatArray,
+    w_RxK: FloatArray,
+    optimum: solve.Optimum,
+    objective: Objective,
+) -> Refits:
+    """The same for responses and weights that are given; one of the two may have a single row."""
+    count, bounds = max(len(y_RxK), len(w_RxK)), form.bounds(y_RxK)
     warm, cold = (
-        solve.descend(form, objective, x_KxV, y_RxK, w_RxK, np.tile(start, (len(draws), 1)), bounds)
+        solve.descend(form, objective, x_KxV, y_RxK, w_RxK, np.tile(start, (count, 1)), bounds)
         for start in (optimum.theta, optimum.second_start)
     )
     take_cold = (cold.objective < warm.objective * (1 - 1e-9)) & (cold.accepted | ~warm.accepted)

@@ -61,7 +61,9 @@ def test_epoch_bootstrap_standard_errors(epoch):
     expected = {"A": 124.52, "B": 1293.28, "E": 0.0257, "alpha": 0.0154, "beta": 0.0206}
     assert len(fit.replicates) == 4000
     for name, standard_error in expected.items():
-        assert np.std(parametric.FORM.natural[name](fit.replicates), ddof=1) == pytest.approx(standard_error, rel=0.01), name
+        assert np.std(parametric.FORM.natural[name](fit.replicates), ddof=1) == pytest.approx(
+            standard_error, rel=0.01
+        ), name
     assert np.std(parametric.FORM.derived["a"](fit.replicates), ddof=1) == pytest.approx(0.0200, rel=0.01)
 
 
@@ -98,7 +100,13 @@ def test_float32_is_refused(exact):
     start = np.zeros((1, 5))
     with pytest.raises(TypeError, match="float64"):
         engine.minimise(
-            parametric.FORM, objectives.huber(), x, y[None], np.ones((1, len(y))), start, parametric.FORM.bounds(exact.log("loss"))
+            parametric.FORM,
+            objectives.huber(),
+            x,
+            y[None],
+            np.ones((1, len(y))),
+            start,
+            parametric.FORM.bounds(exact.log("loss")),
         )
 
 
