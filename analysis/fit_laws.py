@@ -13,7 +13,7 @@ from etils import epath
 from analysis.laws.errors import TableError
 from analysis.laws.tables import table
 from scaling import gin_files, verbs
-from scaling.errors import ConfigError, DataError, OutputError
+from scaling.errors import ConfigError, DataError, OutputError, UntrustedLawError
 
 if TYPE_CHECKING:
     from analysis.laws.study import Study
@@ -39,6 +39,24 @@ _BUDGETS = flags.DEFINE_list(
 )
 _BOOTSTRAP = flags.DEFINE_integer("bootstrap", 1000, "Bootstrap replicates; 0 for no intervals.", lower_bound=0)
 _LEVEL = flags.DEFINE_float("level", 0.9, "Nominal coverage of the intervals.", lower_bound=0.5, upper_bound=0.999)
+_OBJECTIVE = flags.DEFINE_enum(
+    "objective",
+    "huber",
+    ("huber", "least_absolute", "least_squares", "raw_least_squares", "mean_huber"),
+    "What the parametric laws minimise; mean_huber is Hoffmann et al.'s recipe, whose optimiser stops early and is flagged.",
+)
+_TOLERANCE = flags.DEFINE_float(
+    "tolerance",
+    2.220446049250313e-09,
+    "Of the optimiser of --objective=mean_huber (ftol of L-BFGS-B).",
+    lower_bound=0.0,
+)
+_INFERENCE_TOKENS = flags.DEFINE_float(
+    "inference_tokens",
+    None,
+    "Tokens that a model will serve over its life: adds the inference-aware optimum.",
+    lower_bound=0.0,
+)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the bootstrap.")
 _HELD_OUT = flags.DEFINE_list("held_out", [], "Run ids to hold out, beside the runs tagged role=held_out.")
 _SWEEP = flags.DEFINE_string("sweep", None, "Only runs of this sweep: its name, or its id.")
@@ -49,6 +67,7 @@ _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Show the runs that would be fitt
 def main(argv: Sequence[str]) -> None:
     """The verb."""
     del argv
+    verbs.share_compilations()
     # JAX takes a second to import, and --help needs none of it.
     from analysis.laws import study
     from analysis.report import terminal
@@ -58,7 +77,15 @@ def main(argv: Sequence[str]) -> None:
         raise ConfigError("--output_dir is missing", "say where the report goes, or add --dry_run")
     if verbs.gin_file_flags() or verbs.gin_binding_flags():
         raise ConfigError("fit_laws reads no Gin file and no binding", "remove --gin_file and --gin.NAME=value")
-    options = study.Options(_BOOTSTRAP.value, _LEVEL.value, _SEED.value, budgets=_budgets())
+    options = study.Options(
+        _BOOTSTRAP.value,
+        _LEVEL.value,
+        _SEED.value,
+        _OBJECTIVE.value,
+        _TOLERANCE.value,
+        _INFERENCE_TOKENS.value,
+        _budgets(),
+    )
     try:
         conventions = table.Conventions(_PARAMETERS.value, _FLOPS.value, _DOMAIN.value)
         runs = table.load(_RUNS.value, conventions, tuple(_HELD_OUT.value), _SWEEP.value)
@@ -79,6 +106,11 @@ def main(argv: Sequence[str]) -> None:
     print("\n".join(terminal.describe(fitted)))
     _write(fitted)
     print(f"wrote {_OUTPUT_DIR.value}: laws.json, report.html, plots/ ({time.monotonic() - started:.1f} s)")
+    if not fitted.trusted:
+        what = "; ".join(fitted.parametric.certificate.objections)
+        raise UntrustedLawError(
+            f"the parametric law cannot be trusted: {what}", "read its flags; more or other runs settle it"
+        )
 
 
 def _make_output_directory() -> None:

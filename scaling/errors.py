@@ -8,6 +8,7 @@ code    meaning
 0       done
 1       failed (a fault of the program or of the machine)
 2       bad usage, configuration or data: repeating it cannot help
+3       done and written, but the law that the answers rest on cannot be trusted, and the output says why
 70      the run diverged, and its record says so
 75      interrupted and resumable: the same command continues
 ======  ==========================================================
@@ -19,6 +20,7 @@ from collections.abc import Iterator
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
+EXIT_UNTRUSTED = 3
 EXIT_DIVERGED = 70
 EXIT_INTERRUPTED = 75
 
@@ -58,6 +60,12 @@ class DataError(BadInputError):
 
 class CheckpointError(BadInputError):
     """A checkpoint that does not belong to the run that asks for it."""
+
+
+class UntrustedLawError(BadInputError):
+    """Everything was written, and the law that allocations and forecasts rest on is no certified optimum, or not determined."""
+
+    exit_code = EXIT_UNTRUSTED
 
 
 class OutputError(BadInputError):

@@ -10,13 +10,12 @@ are fitted to.
 """
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.laws.result import Estimate, NotFitted, estimate, finite
+from analysis.laws.result import NotFitted, Result, estimate
 from analysis.laws.tables.table import RunsTable, grouped
 
 FloatArray = npt.NDArray[np.float64]
@@ -56,38 +55,9 @@ class Hyperbola:
         return self.minimum_tokens / self.minimum_steps
 
 
-@dataclasses.dataclass(frozen=True)
-class CriticalBatch:
-    """The fitted law.
-
-    Attributes:
-      scale: B* in tokens.
-      exponent: alpha_B.
-      curves: the iso-loss curves it was read from.
-      flags: what to know, in words.
-    """
-
-    scale: Estimate
-    exponent: Estimate
-    curves: tuple[Hyperbola, ...]
-    flags: tuple[str, ...]
-    name: str = NAME
-
-    def at(self, loss: FloatArray) -> FloatArray:
-        """B_crit in tokens at a loss in nats per token."""
-        return self.scale.value * np.asarray(loss, np.float64) ** (-1 / self.exponent.value)
-
-    def to_json(self) -> dict[str, Any]:
-        """The entry of laws.json, with the keys of a fitted law."""
-        curves = [
-            {"loss": curve.loss, "critical_batch_tokens": finite(curve.critical_batch), "misfit": finite(curve.misfit)}
-            for curve in self.curves
-        ]
-        return {
-            "form": EQUATION, "source": SOURCE,
-            "parameters": {"B_star": self.scale.to_json(), "alpha_B": self.exponent.to_json()}, "derived": {"curves": curves},
-            "objective": None, "certificate": None, "flags": list(self.flags), "runs": [],
-        }  # fmt: skip
+def at(law: Result, loss: FloatArray) -> FloatArray:
+    """B_crit in tokens at losses in nats per token, by a Result of :func:`fit`."""
+    return np.exp(law.log_loss(loss=loss))
 
 
 def hyperbola(loss: float, steps_B: FloatArray, tokens_B: FloatArray) -> Hyperbola:
@@ -151,7 +121,7 @@ def curves_of(frame: pd.DataFrame) -> list[Hyperbola]:
     return found
 
 
-def fit(frame: pd.DataFrame, level: float = 0.9, rng: np.random.Generator | None = None) -> CriticalBatch | NotFitted:
+def fit(frame: pd.DataFrame, level: float = 0.9, rng: np.random.Generator | None = None) -> Result | NotFitted:
     """Fits B_crit(L) to runs of several batch sizes.
 
     Args:
@@ -178,10 +148,16 @@ def fit(frame: pd.DataFrame, level: float = 0.9, rng: np.random.Generator | None
     ]
     if slope[0] >= 0:
         flags.append("B_crit does not fall with the loss here: these runs do not show Kaplan's law")
-    exponent = -1 / slope
-    return CriticalBatch(
-        estimate(float(np.exp(intercept[0])), np.exp(intercept[1:]), level, method),
-        estimate(float(exponent[0]), exponent[1:], level, method), tuple(curves), tuple(flags),
+    # theta: ln B* and 1/alpha_B.
+    theta = np.stack([intercept, -slope], axis=1)
+    readings = {"B_star": np.exp(intercept), "alpha_B": -1 / slope}
+    return Result(
+        name=NAME, form=EQUATION, source=SOURCE,
+        parameters={name: estimate(column[0], column[1:], level, method) for name, column in readings.items()},
+        derived={}, objective=None, objective_name="least squares of ln B_crit over ln L", certificate=None, flags=tuple(flags),
+        run_ids=tuple(known["run_id"].astype(str)) if "run_id" in known else (), theta=theta[0], replicates=theta[1:],
+        predictor=lambda theta_RxP, logs: theta_RxP[:, :1] - theta_RxP[:, 1:] * logs["loss"][None, :], level=level,
+        details={"curves": tuple(curves)},
     )  # fmt: skip
 
 
@@ -194,7 +170,7 @@ def _lines(x_RxL: FloatArray, y_RxL: FloatArray) -> tuple[FloatArray, FloatArray
     return slope, y_RxL.mean(axis=1) - slope * x_RxL.mean(axis=1)
 
 
-def corrected(table: RunsTable, law: CriticalBatch) -> RunsTable:
+def corrected(table: RunsTable, law: Result) -> RunsTable:
     """The table with `minimum_steps` and `minimum_flops` of every run (eq. 5.4 and 5.5).
 
     Args:
@@ -202,7 +178,7 @@ def corrected(table: RunsTable, law: CriticalBatch) -> RunsTable:
       law: of the critical batch size.
     """
     frame = table.frame
-    batch, critical = frame["batch_tokens"].to_numpy(np.float64), law.at(frame["loss"].to_numpy(np.float64))
+    batch, critical = frame["batch_tokens"].to_numpy(np.float64), at(law, frame["loss"].to_numpy(np.float64))
     steps = frame["tokens"].to_numpy(np.float64) / batch
     added = frame.assign(
         minimum_steps=steps / (1 + critical / batch), minimum_flops=frame["flops"] / (1 + batch / critical)

@@ -45,10 +45,11 @@ class Axis:
         return forms.LETTERS[self.column]
 
 
+COMPUTE = Axis("flops", "the runs that none as cheap beats")
 AXES = (
     Axis("params", "the runs that no model as small beats"),
     Axis("tokens", "the runs that none on as few tokens beats"),
-    Axis("flops", "the runs that none as cheap beats"),
+    COMPUTE,
 )
 
 

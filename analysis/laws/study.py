@@ -5,17 +5,27 @@ from typing import Any
 
 import numpy as np
 
-from analysis.laws import kaplan, parametric
+from analysis.laws import critical_batch, kaplan, parametric
 from analysis.laws.errors import TableError
-from analysis.laws.fitting import objectives
+from analysis.laws.fitting import fit as fitting
+from analysis.laws.fitting import objectives, recipes
 from analysis.laws.forecasts import prediction
+from analysis.laws.forms import broken, data_constrained, over_training, skaling
+from analysis.laws.forms import kaplan as kaplan_forms
+from analysis.laws.forms.form import Form
 from analysis.laws.intervals import bootstrap, noise
-from analysis.laws.optima import comparison, envelope, isoflop, optimal
+from analysis.laws.optima import comparison, envelope, inference, isoflop, optimal
 from analysis.laws.result import NotFitted, Result, finite
 from analysis.laws.tables import cost
 from analysis.laws.tables.table import PAIRED_FLOPS, Conventions, RunsTable
 
 SCHEMA_VERSION = 1
+
+MEAN_HUBER = "mean_huber"
+# Hoffmann et al.'s grid has 4,500 starts; a tenth of them says the same in seconds.
+_STARTS_OF_RECIPE = 10
+_RUNS_PER_PARAMETER = 3
+_REPEATED = 1 + 1e-9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +36,10 @@ class Options:
       bootstrap: replicates; 0 for no intervals.
       level: nominal coverage of all intervals.
       seed: of the bootstrap.
-      objective: what is minimised, a key of :data:`analysis.laws.fitting.objectives.BY_NAME`.
+      objective: what is minimised, a key of :data:`analysis.laws.fitting.objectives.BY_NAME`; or `mean_huber`, Hoffmann et al.'s own
+        recipe for the parametric law (:mod:`analysis.laws.fitting.recipes`).
+      tolerance: of that recipe's optimiser.
+      inference_tokens: what a model will serve over its life, for the inference-aware optimum; None leaves that out.
       budgets: FLOPs to allocate; empty for a default that reaches two decades beyond the data.
     """
 
@@ -34,12 +47,14 @@ class Options:
     level: float = 0.9
     seed: int = 0
     objective: str = "huber"
+    tolerance: float = recipes.DEFAULT_TOLERANCE
+    inference_tokens: float | None = None
     budgets: tuple[float, ...] = ()
 
     @property
     def minimised(self) -> objectives.Objective:
-        """The objective by its name."""
-        return objectives.BY_NAME[self.objective]()
+        """The objective by its name; that of the sum where the recipe takes the mean."""
+        return objectives.BY_NAME.get(self.objective, objectives.huber)()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +100,7 @@ class Study:
       doubt: form uncertainty.
       compute_optimal: by budget, ascending.
       approaches: Chinchilla's three, at the same budgets.
+      inference_aware: the cheapest model over its life, by budget; empty where nothing is said of inference.
       checks: held-out runs against their forecasts.
       conventions: the parametric law under other conventions.
       cost: of all runs together.
@@ -97,9 +113,15 @@ class Study:
     doubt: prediction.Doubt
     compute_optimal: list[optimal.ComputeOptimal]
     approaches: list[comparison.Approach]
+    inference_aware: list[inference.InferenceAware]
     checks: list[prediction.Check]
     conventions: list[UnderConvention]
     cost: cost.StudyCost
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the law that allocations and forecasts come from is a certified optimum that the runs determine."""
+        return self.parametric.certificate is not None and self.parametric.certificate.trusted
 
     @property
     def parametric(self) -> Result:
@@ -128,6 +150,7 @@ class Study:
             # Every law says what its N and C are, for it may be read apart from the rest.
             "laws": {name: law.to_json() | {"conventions": counted} for name, law in self.laws.items()},
             "compute_optimal": [item.to_json() for item in self.compute_optimal],
+            "inference_aware": [item.to_json() for item in self.inference_aware],
             "approaches": [
                 item.to_json(tuple(best.flops for best in self.compute_optimal)) for item in self.approaches
             ],
@@ -145,13 +168,15 @@ def fit_all(table: RunsTable, options: Options = Options()) -> Study:
     plain = parametric.fit(table, level=options.level, objective=options.minimised)
     run_noise = noise.estimate(table, plain.details["residual"], len(plain.theta))
     draws = bootstrap.draw(table, run_noise, options.bootstrap, rng)
-    surface = parametric.fit(table, draws, options.level, options.minimised)
+    surface = _surface(table, draws, options)
     surface = dataclasses.replace(surface, flags=(*surface.flags, *_slope_flags(surface, table), *run_noise.flags))
     fitted = [
         envelope.fit(table, draws, options.level),
         isoflop.fit(table, draws, options.level, surface),
         surface,
         *kaplan.fit_all(table, draws, options.level, surface, options.minimised),
+        *_other_forms(table, draws, options),
+        *_batch_laws(table, draws, options),
     ]
     laws = {law.name: law for law in fitted}
     doubt = prediction.doubt_of(table, surface, laws[kaplan.ND_NAME], run_noise)
@@ -175,10 +200,66 @@ def fit_all(table: RunsTable, options: Options = Options()) -> Study:
         doubt,
         allocated,
         comparison.compare(laws, table, allocated),
+        _inference_aware(surface, allocated, options),
         checks,
         _other_conventions(table, options),
         cost.cost_of_study(table),
     )
+
+
+def _surface(table: RunsTable, draws: bootstrap.Draws, options: Options) -> Result:
+    """The parametric law, by the engine or by the recipe that was asked for."""
+    if options.objective == MEAN_HUBER:
+        return recipes.fit(table, recipes.Recipe(tolerance=options.tolerance, every=_STARTS_OF_RECIPE), options.level)
+    return parametric.fit(table, draws, options.level, options.minimised)
+
+
+def _other_forms(table: RunsTable, draws: bootstrap.Draws, options: Options) -> list[Result | NotFitted]:
+    """Rivals of Chinchilla's surface, each where the runs are enough for its parameters."""
+    found: list[Result | NotFitted] = []
+    forms = [skaling.FORM, over_training.FORM]
+    if "unique_tokens" in table.frame and (table.frame["tokens"] > table.frame["unique_tokens"] * _REPEATED).any():
+        forms.append(data_constrained.FORM)
+    for form in forms:
+        found.append(_too_few(form, table) or fitting.fit(form, table, draws, options.level, options.minimised))
+    return [*found, _broken_frontier(table, draws, options)]
+
+
+def _too_few(form: Form, table: RunsTable) -> NotFitted | None:
+    if len(table) >= _RUNS_PER_PARAMETER * len(form.names):
+        return None
+    reason = (
+        f"{len(table)} runs for {len(form.names)} parameters, and {_RUNS_PER_PARAMETER} runs a parameter are needed"
+    )
+    return NotFitted(form.name, form.equation, form.source, reason)
+
+
+def _broken_frontier(table: RunsTable, draws: bootstrap.Draws, options: Options) -> Result | NotFitted:
+    """The broken law along the efficient frontier: off it, the loss is no function of compute."""
+    rows = kaplan.chosen_runs(table, kaplan.COMPUTE)
+    frontier = dataclasses.replace(table, frame=table.frame.iloc[rows].reset_index(drop=True))
+    form = broken.broken()
+    chosen = draws.rows(rows).noise_only() if len(draws) else draws
+    return _too_few(form, frontier) or fitting.fit(form, frontier, chosen, options.level, options.minimised)
+
+
+def _batch_laws(table: RunsTable, draws: bootstrap.Draws, options: Options) -> list[Result | NotFitted]:
+    """B_crit(L), and the laws of least compute and least steps that it makes possible."""
+    batch = critical_batch.fit(table.frame, options.level)
+    forms = (kaplan_forms.power("minimum_flops"), kaplan_forms.NS)
+    if isinstance(batch, NotFitted):
+        reason = "the critical batch size is not known"
+        return [batch, *(NotFitted(form.name, form.equation, form.source, reason) for form in forms)]
+    corrected = critical_batch.corrected(table, batch)
+    return [batch, *(fitting.fit(form, corrected, draws, options.level, options.minimised) for form in forms)]
+
+
+def _inference_aware(
+    surface: Result, allocated: list[optimal.ComputeOptimal], options: Options
+) -> list[inference.InferenceAware]:
+    if options.inference_tokens is None:
+        return []
+    return inference.allocate(surface, tuple(item.flops for item in allocated), options.inference_tokens)
 
 
 def default_budgets(table: RunsTable) -> tuple[float, ...]:

@@ -72,7 +72,13 @@ def _summary(study: Study) -> str:
         f"{study.table.conventions.domain} in nats per token. {evidence.exponent_in_words(study)}. {_cost(study)}"
     )
     # What speaks against the law as a whole must not stand far below the numbers that it spoils.
-    return paragraph(text) + flag_list((*study.table.flags, *study.noise.flags, *study.doubt.flags))
+    verdict = ""
+    if not study.trusted and study.parametric.certificate is not None:
+        objections = "; ".join(study.parametric.certificate.objections)
+        verdict = flag_list(
+            (f"the parametric law, which allocations and forecasts rest on, is not to be trusted: {objections}",)
+        )
+    return paragraph(text) + verdict + flag_list((*study.table.flags, *study.noise.flags, *study.doubt.flags))
 
 
 def _cost(study: Study) -> str:
@@ -95,7 +101,28 @@ def _compute_optimal(study: Study) -> str:
         f"From {study.parametric.form}. Intervals at {100 * study.options.level:.0f}% hold the uncertainty of the parameters alone; the "
         "second column is the budget over the largest compute in the fit."
     )
-    return table(header, rows, range(5), caption)
+    return table(header, rows, range(5), caption) + _inference_aware(study)
+
+
+def _inference_aware(study: Study) -> str:
+    if not study.inference_aware:
+        return ""
+    rows = [
+        [
+            number(item.flops, 3),
+            cell(item.loss, 4),
+            count_cell(item.params),
+            count_cell(item.tokens),
+            cell(item.saved, 2),
+        ]
+        for item in study.inference_aware
+    ]
+    served = number(study.inference_aware[0].inference_tokens, 3)
+    caption = (
+        f"The losses of the compute-optimal models at the least compute over a life of {served} tokens served, 6·N·D + 2·N·served (Sardana et al. "
+        "2023); saved is the share of that compute that the compute-optimal model would have cost more."
+    )
+    return table(["budget", "loss", "N", "D", "saved"], rows, range(5), caption)
 
 
 def _law_summary(study: Study) -> str:

@@ -47,6 +47,12 @@ def describe(study: Study) -> Iterator[str]:
         for flag in law.flags:
             yield from _wrapped(f"{'':24}! {flag}", " " * 26)
     yield ""
+    if study.parametric.certificate is not None:
+        verdict = "trusted" if study.trusted else "NOT TO BE TRUSTED"
+        yield from _wrapped(
+            f"certificate of {study.parametric.name}: {verdict}; {study.parametric.certificate.in_words()}", "  "
+        )
+        yield ""
     yield f"compute-optimal by {study.parametric.form}:"
     yield f"{'FLOPs':>12}{'N':>12}  {'interval':26}{'D':>12}  {'interval':26}{'loss':>8}  interval"
     for item in study.compute_optimal:
@@ -55,6 +61,7 @@ def describe(study: Study) -> Iterator[str]:
             f"{short(item.tokens.value):>12}  {short_interval(item.tokens):26}{number(item.loss.value):>8}  {interval(item.loss)}"
         )
     yield ""
+    yield from _inference_aware(study)
     yield from _approaches(study)
     yield ""
     if not study.checks:
@@ -65,6 +72,21 @@ def describe(study: Study) -> Iterator[str]:
             yield from _wrapped(f"  ! {flag}", "    ")
     yield ""
     yield from _wrapped(study.cost.in_words(study.table.conventions.flops), "  ")
+
+
+def _inference_aware(study: Study) -> Iterator[str]:
+    """What to train instead where the model will serve tokens; nothing where nothing was said of them."""
+    if not study.inference_aware:
+        return
+    served = study.inference_aware[0].inference_tokens
+    yield f"the same losses at the least compute over a life of {number(served, 3)} tokens served (6·N·D + 2·N·served):"
+    yield f"{'budget':>12}{'loss':>8}{'N':>12}  {'interval':26}{'D':>12}  {'interval':26}saved"
+    for item in study.inference_aware:
+        yield (
+            f"{number(item.flops, 3):>12}{number(item.loss.value):>8}{short(item.params.value):>12}  {short_interval(item.params):26}"
+            f"{short(item.tokens.value):>12}  {short_interval(item.tokens):26}{100 * item.saved.value:.1f}%"
+        )
+    yield ""
 
 
 def _approaches(study: Study) -> Iterator[str]:

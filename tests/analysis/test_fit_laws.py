@@ -113,3 +113,31 @@ def test_an_output_that_is_a_file_exits_2(ladder_directory, tmp_path):
 def test_it_starts_without_tensorflow_jax_and_matplotlib():
     code = "import sys, analysis.fit_laws; sys.exit(any(name in sys.modules for name in ('tensorflow', 'jax', 'matplotlib')))"
     assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT, env=os.environ, check=False).returncode == 0
+
+
+@pytest.mark.slow
+def test_a_recipe_that_stops_early_is_written_flagged_and_exits_3(epoch_frame, tmp_path):
+    """Hoffmann et al.'s mean and default tolerance, asked for by flags: everything is written, and nobody can miss what it is worth."""
+    epoch_frame.to_csv(tmp_path / "epoch.csv", index=False)
+    done = run(
+        f"--runs={tmp_path / 'epoch.csv'}",
+        f"--output_dir={tmp_path / 'out'}",
+        "--objective=mean_huber",
+        "--bootstrap=0",
+    )
+    assert done.returncode == 3, done.stderr
+    assert "stopped before the optimum" in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    assert "NOT TO BE TRUSTED" in done.stdout
+    law = json.loads((tmp_path / "out" / "laws.json").read_text())["laws"]["chinchilla_parametric"]
+    assert law["certificate"]["gradient_relative"] > 1e-3 and any(
+        flag.startswith("stopped early") for flag in law["flags"]
+    )
+    assert "not to be trusted" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_inference_tokens_add_the_inference_aware_optimum(ladder_directory, tmp_path):
+    done = run(f"--runs={ladder_directory}", f"--output_dir={tmp_path}", "--bootstrap=0", "--inference_tokens=1e9")
+    assert done.returncode == 0 and "tokens served" in done.stdout
+    rows = json.loads((tmp_path / "laws.json").read_text())
+    for best, aware in zip(rows["compute_optimal"], rows["inference_aware"], strict=True):
+        assert aware["params"]["value"] < best["params"]["value"] and aware["saved"]["value"] > 0

@@ -36,10 +36,9 @@ def runs(batches=BATCHES):
 def test_kaplans_constants_return():
     """B* and alpha_B within 1% (the readings are interpolated between token counts), every iso-loss curve a hyperbola."""
     found = critical_batch.fit(runs())
-    assert found.scale.value == pytest.approx(B_STAR, rel=0.01) and found.exponent.value == pytest.approx(
-        ALPHA_B, rel=0.01
-    )
-    assert max(curve.misfit for curve in found.curves) < 1e-3
+    assert found.parameters["B_star"].value == pytest.approx(B_STAR, rel=0.01)
+    assert found.parameters["alpha_B"].value == pytest.approx(ALPHA_B, rel=0.01)
+    assert max(curve.misfit for curve in found.details["curves"]) < 1e-3
 
 
 def test_corrected_runs_give_the_law_of_size_and_least_steps():
