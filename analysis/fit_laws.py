@@ -1,17 +1,22 @@
 """Fits every scaling law to a directory of runs or a table, and writes laws.json, plots and one report.html.
 
 python -m analysis.fit_laws --runs=DIR|CSV --output_dir=DIR [--sweep=NAME] [--parameters=total|non_embedding] [--dry_run]
+python -m analysis.fit_laws --runs=DIR|CSV --output_dir=DIR --seal=PLANNED.csv        (forecasts of runs not made yet, hashed)
+python -m analysis.fit_laws --runs=DIR|CSV --output_dir=DIR --score=forecast.json     (grades them when they have been made)
 """
 
+import json
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import pandas as pd
 from absl import flags
 from etils import epath
 
+from analysis.laws import preregistration
 from analysis.laws.errors import TableError
-from analysis.laws.tables import table
+from analysis.laws.tables import sources, table
 from scaling import gin_files, verbs
 from scaling.errors import ConfigError, DataError, OutputError, UntrustedLawError
 
@@ -61,6 +66,14 @@ _SEED = flags.DEFINE_integer("seed", 0, "Seed of the bootstrap.")
 _HELD_OUT = flags.DEFINE_list("held_out", [], "Run ids to hold out, beside the runs tagged role=held_out.")
 _SWEEP = flags.DEFINE_string("sweep", None, "Only runs of this sweep: its name, or its id.")
 _TITLE = flags.DEFINE_string("title", "Scaling laws", "Title of the report.")
+_SEAL = flags.DEFINE_string(
+    "seal",
+    None,
+    "A CSV of runs not made yet (params, tokens [flops, name]): their forecasts go, hashed, to OUTPUT_DIR/forecast.json.",
+)
+_SCORE = flags.DEFINE_string(
+    "score", None, "A forecast.json that --seal wrote: --runs are graded against it, and nothing is fitted."
+)
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Show the runs that would be fitted, and write nothing.")
 
 
@@ -68,15 +81,25 @@ def main(argv: Sequence[str]) -> None:
     """The verb."""
     del argv
     verbs.share_compilations()
-    # JAX takes a second to import, and --help needs none of it.
-    from analysis.laws import study
-    from analysis.report import terminal
-
-    started = time.monotonic()
     if not _OUTPUT_DIR.value and not _DRY_RUN.value:
         raise ConfigError("--output_dir is missing", "say where the report goes, or add --dry_run")
     if verbs.gin_file_flags() or verbs.gin_binding_flags():
         raise ConfigError("fit_laws reads no Gin file and no binding", "remove --gin_file and --gin.NAME=value")
+    try:
+        if _SCORE.value:
+            _score()
+        else:
+            _fit()
+    except TableError as error:
+        raise DataError(error.what, error.remedy) from error
+
+
+def _fit() -> None:
+    # JAX takes a second to import, and --help and refusals need none of it.
+    from analysis.laws import study
+    from analysis.report import terminal
+
+    started = time.monotonic()
     options = study.Options(
         _BOOTSTRAP.value,
         _LEVEL.value,
@@ -86,31 +109,83 @@ def main(argv: Sequence[str]) -> None:
         _INFERENCE_TOKENS.value,
         _budgets(),
     )
-    try:
-        conventions = table.Conventions(_PARAMETERS.value, _FLOPS.value, _DOMAIN.value)
-        runs = table.load(_RUNS.value, conventions, tuple(_HELD_OUT.value), _SWEEP.value)
-        if _DRY_RUN.value:
-            print(
-                "\n".join(
-                    [
-                        *terminal.describe_table(runs),
-                        f"would fit all laws with {options.bootstrap} bootstrap replicates",
-                    ]
-                )
-            )
-            return
-        _make_output_directory()
-        fitted = study.fit_all(runs, options)
-    except TableError as error:
-        raise DataError(error.what, error.remedy) from error
+    conventions = table.Conventions(_PARAMETERS.value, _FLOPS.value, _DOMAIN.value)
+    runs = table.load(_RUNS.value, conventions, tuple(_HELD_OUT.value), _SWEEP.value)
+    planned = preregistration.planned_runs(_planned_table(), runs, _SEAL.value) if _SEAL.value else []
+    if _DRY_RUN.value:
+        print("\n".join(terminal.describe_table(runs)))
+        print(
+            f"would fit all laws with {options.bootstrap} bootstrap replicates"
+            + f" and seal {len(planned)} forecasts" * bool(planned)
+        )
+        return
+    _make_output_directory()
+    fitted = study.fit_all(runs, options)
     print("\n".join(terminal.describe(fitted)))
     _write(fitted)
     print(f"wrote {_OUTPUT_DIR.value}: laws.json, report.html, plots/ ({time.monotonic() - started:.1f} s)")
+    if planned:
+        _seal(fitted, planned)
     if not fitted.trusted:
         what = "; ".join(fitted.parametric.certificate.objections)
         raise UntrustedLawError(
             f"the parametric law cannot be trusted: {what}", "read its flags; more or other runs settle it"
         )
+
+
+def _planned_table() -> pd.DataFrame:
+    try:
+        return pd.read_csv(_SEAL.value)
+    except (OSError, ValueError) as error:
+        message = " ".join(str(error).split())
+        raise TableError(
+            f"--seal={_SEAL.value} cannot be read as CSV: {message}", "give a CSV with params and tokens"
+        ) from error
+
+
+def _seal(fitted: "Study", planned: list[preregistration.PlannedRun]) -> None:
+    """Writes the sealed forecast; an earlier one is never overwritten, for it may already be published."""
+    target = epath.Path(_OUTPUT_DIR.value) / "forecast.json"
+    if target.exists():
+        raise OutputError(
+            f"{target} exists, and a sealed forecast is not replaced", "choose another --output_dir, or remove it"
+        )
+    made = [fitted.forecast(run.params, run.tokens, run.flops) for run in planned]
+    entries = fitted.to_json()
+    law = entries["laws"][fitted.parametric.name]
+    document = preregistration.seal(fitted.table, planned, made, law, entries["options"])
+    written = target.parent / ".forecast.json.part"
+    written.write_text(json.dumps(document, indent=1) + "\n")
+    written.rename(target)
+    for run, forecast in zip(planned, made, strict=True):
+        low, high = forecast.interval
+        print(
+            f"sealed {run.name}: {forecast.value:.4f} nats per token, {100 * forecast.level:.0f}% interval [{low:.4f}, {high:.4f}]"
+        )
+    print(
+        f"sealed {len(planned)} forecasts in {target}, sha256 {document['sha256']}: publish the digest before the runs start"
+    )
+
+
+def _score() -> None:
+    try:
+        text = epath.Path(_SCORE.value).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise TableError(
+            f"--score={_SCORE.value} cannot be read: {error}", "give the file that --seal wrote"
+        ) from error
+    document = preregistration.opened(text, _SCORE.value)
+    # Runs are found by params and tokens, so it does not matter how their FLOPs were counted.
+    sealed = document["conventions"]
+    conventions = table.Conventions(sealed["parameters"], _FLOPS.value, _DOMAIN.value or sealed["domain"])
+    runs = table.usable(sources.read(_RUNS.value, _SWEEP.value), conventions, _RUNS.value)
+    card = preregistration.score(document, runs, _RUNS.value)
+    print("\n".join(card.in_words()))
+    if not _DRY_RUN.value:
+        _make_output_directory()
+        target = epath.Path(_OUTPUT_DIR.value) / "score.json"
+        target.write_text(json.dumps(card.to_json(), indent=1) + "\n")
+        print(f"wrote {target}")
 
 
 def _make_output_directory() -> None:

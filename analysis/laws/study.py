@@ -130,6 +130,14 @@ class Study:
         assert isinstance(law, Result)
         return law
 
+    def forecast(self, params: float, tokens: float, flops: float) -> prediction.Forecast:
+        """The loss of a run that is still to be made, by the table's conventions; the same for the same run, whoever asks."""
+        rng = np.random.default_rng(self.options.seed)
+        return prediction.forecast(
+            self.parametric, self.table, self.noise, self.doubt, params=params, tokens=tokens, flops=flops, rng=rng,
+            level=self.options.level,
+        )  # fmt: skip
+
     def to_json(self) -> dict[str, Any]:
         """laws.json: JSON numbers or null, never NaN."""
         table = self.table

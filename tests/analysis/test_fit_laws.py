@@ -141,3 +141,34 @@ def test_inference_tokens_add_the_inference_aware_optimum(ladder_directory, tmp_
     rows = json.loads((tmp_path / "laws.json").read_text())
     for best, aware in zip(rows["compute_optimal"], rows["inference_aware"], strict=True):
         assert aware["params"]["value"] < best["params"]["value"] and aware["saved"]["value"] > 0
+
+
+def test_a_forecast_is_sealed_before_the_run_and_graded_after_it(ladder_directory, tmp_path):
+    """--seal writes hashed forecasts, never over an earlier file; --score grades the run that came later."""
+    (tmp_path / "plan.csv").write_text("params,tokens,name\n4e6,2e8,next\n")
+    sealing = (
+        f"--runs={ladder_directory}",
+        f"--output_dir={tmp_path}",
+        "--bootstrap=50",
+        f"--seal={tmp_path / 'plan.csv'}",
+    )
+    done = run(*sealing)
+    assert done.returncode == 0 and "sha256" in done.stdout, done.stderr
+    document = json.loads((tmp_path / "forecast.json").read_text())
+    again = run(*sealing)
+    assert again.returncode == 2 and "not replaced" in again.stderr
+    loss = document["forecasts"][0]["loss"]
+    (tmp_path / "made.csv").write_text(f"params,tokens,loss,run_id\n4e6,2e8,{loss * 1.0001},next\n")
+    score = (
+        f"--runs={tmp_path / 'made.csv'}",
+        f"--output_dir={tmp_path}",
+        f"--score={tmp_path / 'forecast.json'}",
+        "--domain=as_given",
+    )
+    graded = run(*score)
+    assert graded.returncode == 0 and "1 of 1 inside" in graded.stdout, graded.stderr
+    assert json.loads((tmp_path / "score.json").read_text())["coverage"] == 1.0
+    document["forecasts"][0]["loss"] = 1.0
+    (tmp_path / "forecast.json").write_text(json.dumps(document))
+    forged = run(*score)
+    assert forged.returncode == 2 and "altered" in forged.stderr

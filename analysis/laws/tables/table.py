@@ -149,6 +149,15 @@ def build(
     )
 
 
+def usable(raw: pd.DataFrame, conventions: Conventions, source: str = "") -> pd.DataFrame:
+    """The runs of a raw frame that could enter a fit, however few, with :data:`COLUMNS` and `created` where it is known."""
+    conventions = _resolved(raw, conventions, source)
+    frame = _counted(raw, conventions)
+    if "created" in raw.columns:
+        frame = frame.assign(created=raw["created"])
+    return frame[_reasons(raw, frame, conventions) == ""].reset_index(drop=True)
+
+
 def _resolved(raw: pd.DataFrame, conventions: Conventions, source: str) -> Conventions:
     if f"params_{conventions.parameters}" not in raw.columns:
         raise TableError(f"{source} has no {conventions.parameters} parameter count", "choose --parameters=total")
