@@ -7,7 +7,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.laws.errors import TableError
-from analysis.laws.tables import sources
+from analysis.laws.tables import foreign, sources
+from analysis.laws.tables.loss_units import NATS_PER_TOKEN, is_domain
+from analysis.laws.tables.reading import PLAIN, Reading
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -22,10 +24,13 @@ _TRUNK = "trunk: its learning rate has not decayed"
 # Losses that agree to rounding are one loss.
 _SAME_LOSS = 1e-12
 COLUMNS = (
-    "run_id", "name", "family", "kind", "cluster", "seed", "schedule", "learning_rate", "batch_tokens", "params", "tokens", "flops",
-    "loss", "loss_standard_error", "path",
+    "run_id", "name", "family", "kind", "cluster", "seed", "schedule", "learning_rate", "batch_tokens", "params", "tokens",
+    "unique_tokens", "epochs", "flops", "loss", "loss_standard_error", "correct", "trials", "accuracy", "path",
 )  # fmt: skip
-NUMBERS = ("learning_rate", "batch_tokens", "params", "tokens", "flops", "loss", "loss_standard_error")
+NUMBERS = (
+    "learning_rate", "batch_tokens", "params", "tokens", "unique_tokens", "epochs", "flops", "loss", "loss_standard_error",
+    "correct", "trials", "accuracy",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +69,8 @@ class RunsTable:
       raw: what was read, with every convention, so that the table can be seen under another one.
       flags: what a reader must know about the table as a whole, in words.
       source: where it came from.
+      recognised: how a table from elsewhere was understood, in words.
+      loss_unit: of every loss in the frames; nats per token, unless it had to stay per byte.
     """
 
     frame: pd.DataFrame
@@ -74,6 +81,8 @@ class RunsTable:
     raw: pd.DataFrame
     flags: tuple[str, ...] = ()
     source: str = ""
+    recognised: tuple[str, ...] = ()
+    loss_unit: str = NATS_PER_TOKEN
 
     def __len__(self) -> int:
         """Number of runs in the fit."""
@@ -101,20 +110,25 @@ class RunsTable:
 
 
 def load(
-    path: str, conventions: Conventions = Conventions(), held_out_ids: tuple[str, ...] = (), sweep: str | None = None
+    path: str,
+    conventions: Conventions = Conventions(),
+    held_out_ids: tuple[str, ...] = (),
+    sweep: str | None = None,
+    reading: Reading = PLAIN,
 ) -> RunsTable:
-    """Reads a directory of records, or a CSV, Parquet or JSON-lines file.
+    """Reads records, a table file, an MLflow store or what W&B leaves.
 
     Args:
       path: where the runs are; see :mod:`analysis.laws.tables.sources`.
       conventions: how to count.
       held_out_ids: runs to keep out of the fits, beside those tagged `role=held_out`.
       sweep: keeps the runs of one sweep, by its name or its id; None keeps all.
+      reading: how a table from elsewhere is to be understood.
 
     Raises:
       TableError: the table cannot be read, or holds too little to fit; rows are named.
     """
-    return build(sources.read(path, sweep), conventions, held_out_ids, path)
+    return build(sources.read(path, sweep, reading), conventions, held_out_ids, path)
 
 
 def build(
@@ -136,7 +150,7 @@ def build(
     _refuse_too_little(used, out, source)
     # A trunk that did its work is no run that something is wrong with.
     excluded, trunks = (out[rows].reset_index(drop=True) for rows in (out["reason"] != _TRUNK, out["reason"] == _TRUNK))
-    flags = (*_flags(raw[kept & ~held_out]), *_sweep_flags(raw[kept]))
+    flags = (*_flags(raw[kept & ~held_out]), *_sweep_flags(raw[kept]), *raw.attrs.get(foreign.QUESTIONS, ()))
     return RunsTable(
         used,
         frame[held_out].reset_index(drop=True),
@@ -146,6 +160,8 @@ def build(
         raw,
         flags,
         source,
+        tuple(raw.attrs.get(foreign.RECOGNISED, ())),
+        raw.attrs.get(foreign.LOSS_UNIT, NATS_PER_TOKEN),
     )
 
 
@@ -163,15 +179,11 @@ def _resolved(raw: pd.DataFrame, conventions: Conventions, source: str) -> Conve
         raise TableError(f"{source} has no {conventions.parameters} parameter count", "choose --parameters=total")
     flops = conventions.flops
     if flops is None:
-        flops = sources.AS_GIVEN if f"flops_{sources.AS_GIVEN}" in raw.columns else PAIRED_FLOPS[conventions.parameters]
+        flops = foreign.AS_GIVEN if f"flops_{foreign.AS_GIVEN}" in raw.columns else PAIRED_FLOPS[conventions.parameters]
     known = sorted(column.removeprefix("flops_") for column in raw.columns if column.startswith("flops_"))
     if flops not in known:
         raise TableError(f"{source} has no FLOPs under the convention {flops!r}", f"choose one of {', '.join(known)}")
-    domains = sorted(
-        column.removeprefix("loss_")
-        for column in raw.columns
-        if column.startswith("loss_") and not column.startswith("loss_error_")
-    )
+    domains = sorted(column.removeprefix("loss_") for column in raw.columns if is_domain(column))
     domain = conventions.domain
     if domain is None:
         primary = raw["primary_domain"].dropna().unique()
@@ -194,7 +206,7 @@ def _counted(raw: pd.DataFrame, conventions: Conventions) -> pd.DataFrame:
         flops=raw[f"flops_{conventions.flops}"],
         loss=raw[f"loss_{conventions.domain}"],
         loss_standard_error=raw[f"loss_error_{conventions.domain}"],
-    )[list(COLUMNS)]
+    ).reindex(columns=list(COLUMNS))
     return frame.astype(dict.fromkeys(NUMBERS, np.float64))
 
 
