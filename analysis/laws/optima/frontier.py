@@ -39,9 +39,26 @@ class Points:
     weights: FloatArray
 
 
+@dataclasses.dataclass(frozen=True)
+class Lines:
+    """ln N = intercept_n + slope_n·ln C and ln D likewise, for the table (first) and every replicate, each float64[1 + R]."""
+
+    intercept_n: FloatArray
+    slope_n: FloatArray
+    intercept_d: FloatArray
+    slope_d: FloatArray
+
+
+def lines_through(points: Points) -> Lines:
+    """Power laws of C by least squares in ln N and in ln D: for optima that were found at given computes."""
+    by_size = line(points.log_flops, points.log_params, points.weights)
+    return Lines(*by_size, *line(points.log_flops, points.log_tokens, points.weights))
+
+
 def result_of(
     points: Points,
     *,
+    lines: Lines | None = None,
     name: str,
     equation: str,
     source: str,
@@ -52,12 +69,15 @@ def result_of(
     details: dict[str, Any],
     extra: dict[str, Estimate],
 ) -> Result:
-    """Fits the three frontiers to points and dresses them as a Result. Its predictor takes C."""
-    intercept_n, slope_n = line(points.log_flops, points.log_params, points.weights)
-    intercept_d, slope_d = line(points.log_flops, points.log_tokens, points.weights)
+    """Fits the three frontiers to points and dresses them as a Result. Its predictor takes C.
+
+    `lines` are those of N and D where they are not :func:`lines_through` the points.
+    """
+    lines = lines or lines_through(points)
     form = WITH_FLOOR if np.isfinite(points.log_loss[0]).sum() >= _FLOOR_FROM else WITHOUT_FLOOR
     loss = _loss_frontier(form, points)
-    theta = np.concatenate([np.stack([intercept_n, slope_n, intercept_d, slope_d], axis=1), loss.theta], axis=1)
+    power_laws = np.stack([lines.intercept_n, lines.slope_n, lines.intercept_d, lines.slope_d], axis=1)
+    theta = np.concatenate([power_laws, loss.theta], axis=1)
 
     def number(values: FloatArray) -> Estimate:
         return estimate(values[0], values[1:], level, method)
@@ -113,10 +133,12 @@ class _LossFrontier:
 
 
 def _loss_frontier(form: LogSum, points: Points) -> _LossFrontier:
-    x_BxV = points.log_flops[:, None]
-    known = np.isfinite(points.log_loss)
+    # Budgets that no row knows are left out.
+    seen = np.isfinite(points.log_loss).any(axis=0)
+    x_BxV, log_loss = points.log_flops[seen, None], points.log_loss[:, seen]
+    known = np.isfinite(log_loss)
     centre = x_BxV[known[0]].mean(axis=0)
-    x_BxV, weight, y_RxB = x_BxV - centre, known.astype(np.float64), np.where(known, points.log_loss, 0.0)
+    x_BxV, weight, y_RxB = x_BxV - centre, known.astype(np.float64), np.where(known, log_loss, 0.0)
     own = known[0]
     optimum = solve.solve(form, x_BxV[own], y_RxB[0, own], weight[0, own], huber())
     theta = np.full((len(y_RxB), len(form.names)), np.nan)
