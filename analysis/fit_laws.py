@@ -1,6 +1,7 @@
 """Fits every scaling law to a directory of runs or a table, and writes laws.json, plots and one report.html.
 
 python -m analysis.fit_laws --runs=DIR|CSV --output_dir=DIR [--sweep=NAME] [--parameters=total|non_embedding] [--dry_run]
+python -m analysis.fit_laws --runs=CSV --output_dir=DIR "--columns=params=Model Size,loss=val/loss" --units=tokens=1e9 --dry_run
 python -m analysis.fit_laws --runs=DIR|CSV --output_dir=DIR --seal=PLANNED.csv        (forecasts of runs not made yet, hashed)
 python -m analysis.fit_laws --runs=DIR|CSV --output_dir=DIR --score=forecast.json     (grades them when they have been made)
 """
@@ -14,30 +15,18 @@ import pandas as pd
 from absl import flags
 from etils import epath
 
+from analysis import runs_flags
 from analysis.laws import preregistration
 from analysis.laws.errors import TableError
-from analysis.laws.tables import sources, table
+from analysis.laws.tables import table
 from scaling import gin_files, verbs
 from scaling.errors import ConfigError, DataError, OutputError, UntrustedLawError
 
 if TYPE_CHECKING:
     from analysis.laws.study import Study
 
-_RUNS = flags.DEFINE_string(
-    "runs",
-    None,
-    "A directory with record.json files at any depth, or a .csv, .parquet or .jsonl with params, tokens, loss.",
-    required=True,
-)
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", None, "Where laws.json, report.html and plots/ go; needed unless --dry_run."
-)
-_PARAMETERS = flags.DEFINE_enum("parameters", "total", table.PARAMETER_CONVENTIONS, "How parameters are counted.")
-_FLOPS = flags.DEFINE_string(
-    "flops", None, "A FLOP convention of the records; by default the one that pairs with --parameters."
-)
-_DOMAIN = flags.DEFINE_string(
-    "domain", None, "The held-out set whose loss is fitted; by default the records' primary domain."
 )
 _BUDGETS = flags.DEFINE_list(
     "budgets", [], "FLOPs to allocate, e.g. 1e13,1e14; by default decades up to 100 times the data."
@@ -63,8 +52,6 @@ _INFERENCE_TOKENS = flags.DEFINE_float(
     lower_bound=0.0,
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the bootstrap.")
-_HELD_OUT = flags.DEFINE_list("held_out", [], "Run ids to hold out, beside the runs tagged role=held_out.")
-_SWEEP = flags.DEFINE_string("sweep", None, "Only runs of this sweep: its name, or its id.")
 _TITLE = flags.DEFINE_string("title", "Scaling laws", "Title of the report.")
 _SEAL = flags.DEFINE_string(
     "seal",
@@ -109,11 +96,10 @@ def _fit() -> None:
         _INFERENCE_TOKENS.value,
         _budgets(),
     )
-    conventions = table.Conventions(_PARAMETERS.value, _FLOPS.value, _DOMAIN.value)
-    runs = table.load(_RUNS.value, conventions, tuple(_HELD_OUT.value), _SWEEP.value)
+    runs = runs_flags.load()
     planned = preregistration.planned_runs(_planned_table(), runs, _SEAL.value) if _SEAL.value else []
     if _DRY_RUN.value:
-        print("\n".join(terminal.describe_table(runs)))
+        print("\n".join([*runs.recognised, *terminal.describe_table(runs)]))
         print(
             f"would fit all laws with {options.bootstrap} bootstrap replicates"
             + f" and seal {len(planned)} forecasts" * bool(planned)
@@ -121,7 +107,7 @@ def _fit() -> None:
         return
     _make_output_directory()
     fitted = study.fit_all(runs, options)
-    print("\n".join(terminal.describe(fitted)))
+    print("\n".join([*runs.recognised, *terminal.describe(fitted)]))
     _write(fitted)
     print(f"wrote {_OUTPUT_DIR.value}: laws.json, report.html, plots/ ({time.monotonic() - started:.1f} s)")
     if planned:
@@ -176,10 +162,10 @@ def _score() -> None:
         ) from error
     document = preregistration.opened(text, _SCORE.value)
     # Runs are found by params and tokens, so it does not matter how their FLOPs were counted.
-    sealed = document["conventions"]
-    conventions = table.Conventions(sealed["parameters"], _FLOPS.value, _DOMAIN.value or sealed["domain"])
-    runs = table.usable(sources.read(_RUNS.value, _SWEEP.value), conventions, _RUNS.value)
-    card = preregistration.score(document, runs, _RUNS.value)
+    sealed, asked = document["conventions"], runs_flags.conventions()
+    conventions = table.Conventions(sealed["parameters"], asked.flops, asked.domain or sealed["domain"])
+    runs = table.usable(runs_flags.read(), conventions, runs_flags.path())
+    card = preregistration.score(document, runs, runs_flags.path())
     print("\n".join(card.in_words()))
     if not _DRY_RUN.value:
         _make_output_directory()
