@@ -1,4 +1,4 @@
-"""The three Chinchilla approaches side by side: their exponents, and their N_opt and D_opt at the same budgets."""
+"""The Chinchilla approaches and their variants side by side: their exponents, and their N_opt and D_opt at the same budgets."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -7,13 +7,16 @@ from typing import Any
 import numpy as np
 
 from analysis.laws import parametric
-from analysis.laws.optima import envelope, frontier, isoflop, optimal
+from analysis.laws.optima import akima, envelope, frontier, hull, isoflop, lowest_size, optimal
 from analysis.laws.result import Estimate, NotFitted, Result, estimate
 from analysis.laws.tables.table import RunsTable
 
 TITLES = {
     envelope.NAME: "1, envelope",
+    lowest_size.NAME: "1, lowest size as published",
+    hull.NAME: "1, convex hull",
     isoflop.NAME: "2, IsoFLOP parabolas",
+    akima.NAME: "2, Akima interpolants",
     parametric.NAME: "3, parametric law",
 }
 
