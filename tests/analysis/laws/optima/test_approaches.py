@@ -7,7 +7,7 @@ import pytest
 from analysis.laws import kaplan, parametric
 from analysis.laws.fitting import engine
 from analysis.laws.intervals import bootstrap
-from analysis.laws.optima import curves, envelope, isoflop, optimal
+from analysis.laws.optima import curves, envelope, isoflop, optimal, parabola
 from analysis.laws.result import NotFitted, Result
 from analysis.laws.tables import sources, table
 from tests.analysis import synthetic
@@ -28,47 +28,18 @@ def value(result, name):
     return {**result.parameters, **result.derived}[name].value
 
 
-def symmetric_grid_bias(alpha: float, beta: float, u_S: np.ndarray) -> float:
-    """Noise-free bias of ln N_opt for sizes at ln N = ln N_opt + u on C = 6·N·D, with the loss A/N^alpha + B/D^beta.
-
-    With P = beta and R = alpha (up to a common factor, from alpha·P = beta·R) the reducible loss is
-    P·exp(−alpha·u) + R·exp(beta·u). Valid for grids that are symmetric about the optimum.
-    """
-    weight_n, weight_d = beta, alpha
-    odd = np.sum(u_S * (weight_d * np.sinh(beta * u_S) - weight_n * np.sinh(alpha * u_S))) / np.sum(u_S**2)
-    even = weight_n * np.cosh(alpha * u_S) + weight_d * np.cosh(beta * u_S)
-    count = len(u_S)
-    curvature = (count * np.sum(u_S**2 * even) - np.sum(u_S**2) * np.sum(even)) / (
-        count * np.sum(u_S**4) - np.sum(u_S**2) ** 2
-    )
-    return float(-0.5 * odd / curvature)
-
-
 def test_isoflop_exponent_is_right_and_its_bias_is_said(exact):
     """Noise-free and centred grids: the exponent is exact, N_opt is off by a constant factor that is reported and removed."""
     result = isoflop.fit(exact, surface=parametric.fit(exact))
     assert value(result, "a") == pytest.approx(0.58, abs=1e-6)
     assert value(result, "b") == pytest.approx(0.42, abs=1e-6)
     assert value(result, "a_bias_corrected") == pytest.approx(0.58, abs=1e-6)
+    assert value(result, "b_bias_corrected") == pytest.approx(0.42, abs=1e-6)
     u = np.linspace(-np.log(8), np.log(8), 8)
-    assert np.log1p(value(result, "bias_of_N_opt")) == pytest.approx(symmetric_grid_bias(0.42, 0.58, u), rel=1e-6)
+    assert np.log1p(value(result, "bias_of_N_opt")) == pytest.approx(parabola.bias_of_centred(0.42, 0.58, u), rel=1e-6)
+    assert all(result.details["bias_in_closed_form"])
     assert any("known bias of approach 2" in flag for flag in result.flags)
     assert not any("no IsoFLOP budgets" in flag for flag in result.flags)
-
-
-@pytest.mark.parametrize(
-    ("alpha", "beta", "width", "percent"),
-    [(0.34, 0.28, 8, 3.0), (0.34, 0.28, 16, 5.4), (0.465, 0.155, 8, 16), (0.465, 0.155, 16, 30)],
-)
-def test_parabola_bias_formula(alpha, beta, width, percent):
-    """The bias that a parabola through ±width around the optimum has, for the exponents of two published cases."""
-    u = np.linspace(-np.log(width), np.log(width), 9)
-    found = 100 * (np.exp(symmetric_grid_bias(alpha, beta, u)) - 1)
-    losses = beta * np.exp(-alpha * u) + alpha * np.exp(beta * u)
-    # A large constant makes the vertex of the loss equal to that of the reducible part.
-    vertex = isoflop.vertices(u, np.log(losses)[None]).position[0]
-    assert found == pytest.approx(100 * (np.exp(vertex) - 1), rel=1e-6)
-    assert found == pytest.approx(percent, rel=0.25)
 
 
 def test_isoflop_edge_minima_are_left_out_with_words():
