@@ -34,7 +34,7 @@ def named(frame: pd.DataFrame, theirs: str | None) -> tuple[pd.DataFrame, tuple[
     if key in frame.columns and frame[key].dropna().duplicated().any():
         runs = frame[key].astype(object).where(frame[key].notna(), _row_names(frame))
         if _are_checkpoints(frame, runs):
-            if given or "step" in frame.columns or _plain(theirs) in _OF_A_RUN:
+            if given or _has_steps(frame) or _plain(theirs) in _OF_A_RUN:
                 frame, said = _numbered(frame, runs, key)
             elif "cluster" not in frame.columns:
                 questions = (_unclear(runs, theirs),)
@@ -55,8 +55,12 @@ def _are_checkpoints(frame: pd.DataFrame, runs: pd.Series) -> bool:
     return bool(one_size and distinct)
 
 
+def _has_steps(frame: pd.DataFrame) -> bool:
+    return "step" in frame.columns and bool(frame["step"].notna().all())
+
+
 def _numbered(frame: pd.DataFrame, runs: pd.Series, key: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    by = "step" if "step" in frame.columns and frame["step"].notna().all() else "tokens"
+    by = "step" if _has_steps(frame) else "tokens"
     ids = runs.astype(str) + "@" + frame[by].map(_whole)
     counts = runs.value_counts()
     said = f"{len(frame)} rows are checkpoints of {len(counts)} runs, {counts.min()} to {counts.max()} each: they are called {key}@{by}"

@@ -120,7 +120,7 @@ def recognise(frame: pd.DataFrame, asked: Mapping[str, str], source: str) -> Rec
         elif candidates and ours in (*REQUIRED, "flops"):
             raise TableError(
                 f"{source}: {ours} could be any of the columns {', '.join(candidates)}",
-                f"say which, by --columns={ours}={candidates[0]}",
+                f"say which, by --columns={ours}=NAME",
             )
         elif candidates:
             said.append(f"{ours} could be {' or '.join(candidates)}; neither is used (--columns={ours}=...)")

@@ -57,7 +57,8 @@ def suffixed(cell: Any) -> bool:
 def numbers(cells: pd.Series, suffixes: bool = False) -> tuple[pd.Series, pd.Series]:
     """A column as float64, and which of its cells are no numbers (NaN there); an empty cell is NaN and no offence."""
     if pd.api.types.is_numeric_dtype(cells.dtype) and not pd.api.types.is_bool_dtype(cells.dtype):
-        return cells.astype(np.float64), pd.Series(False, index=cells.index)
+        values = cells.to_numpy(np.float64, na_value=math.nan)
+        return pd.Series(values, cells.index), pd.Series(False, index=cells.index)
     parsed = [number(cell, suffixes) for cell in cells]
     values = pd.Series([math.nan if value is None else value for value in parsed], cells.index, dtype=np.float64)
     return values, pd.Series([value is None for value in parsed], cells.index, dtype=bool)

@@ -41,12 +41,15 @@ class Condition:
         """Reads `column=value`, or another comparison: != < <= > >=.
 
         Raises:
-          TableError: there is no comparison in it.
+          TableError: there is no comparison in it, or one of size with what is no number.
         """
         match = re.fullmatch(r"\s*(.+?)\s*(!=|<=|>=|=|<|>)\s*(.*?)\s*", text)
         if match is None:
             raise TableError(f"--where={text} holds no comparison", "write COLUMN=VALUE, or one of != < <= > >=")
-        return cls(*match.groups())
+        condition = cls(*match.groups())
+        if condition.comparison in ("<", "<=", ">", ">=") and quantities.number(condition.value) is None:
+            raise TableError(f"--where={text} compares with {condition.value!r}, which is no number", "give a number")
+        return condition
 
     def holds(self, cells: pd.Series) -> pd.Series:
         """Which cells fulfil it; as numbers if both sides are, as text otherwise (then only = and != can hold)."""

@@ -22,6 +22,7 @@ def test_records_are_sorted_into_fit_held_out_and_excluded(ladder):
     assert ladder.frame["loss"].dtype == np.float64
 
 
+@pytest.mark.slow
 def test_a_diverged_run_never_enters_even_with_a_finite_loss(tmp_path):
     """Its last good loss is a number; its status alone must keep it out of every law."""
     bad = synthetic.record("bad", 64, 4, 1e6, 2.9, kind="pretrain", status="diverged")

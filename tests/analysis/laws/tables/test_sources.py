@@ -50,6 +50,7 @@ def test_empty_cells_are_those_of_a_column_that_is_not_there(column):
     pd.testing.assert_frame_equal(part.frame, absent.frame)
 
 
+@pytest.mark.slow
 def test_a_run_that_names_no_cluster_is_one_of_its_own():
     """An empty cell must not stand for one more cluster, or for none."""
     fitted = study.fit_all(built(noise_free_frame().assign(cluster=first_half("trunk"))), QUICK)
@@ -72,6 +73,7 @@ def test_columns_without_a_name_in_words_do_no_harm():
     assert len(built(noise_free_frame().assign(**{"x": 0}).rename(columns={"x": 7}))) == len(noise_free_frame())
 
 
+@pytest.mark.slow
 def test_a_second_count_of_parameters_with_too_few_sizes_does_not_cost_the_fit():
     frame = noise_free_frame()
     fitted = study.fit_all(
