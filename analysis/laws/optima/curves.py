@@ -12,6 +12,7 @@ import numpy.typing as npt
 from analysis.laws.tables.table import RunsTable, grouped
 
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 
 # Runs of one size whose compute differs by less are seeds of one point.
 _SAME_POINT = 0.01
@@ -45,28 +46,48 @@ class SizeCurve:
         return np.interp(log_flops_Q, self.log_flops, self.log_tokens)
 
     def reading(self, log_flops: float) -> FloatArray:
-        """Weights over runs that give ln L at a compute, float64[K].
+        """The one row of :meth:`readings` at one compute, float64[K]."""
+        return self.readings(np.array([log_flops]))[0]
+
+    def readings(self, log_flops_Q: FloatArray) -> FloatArray:
+        """Weights over runs that give ln L at computes, float64[Q, K].
 
         A polynomial through the four nearest points in ln C: through two points only, the convexity of the curve would lift the
         loss between points by more than the noise. Where points lie so unevenly that the polynomial would amplify their noise,
         fewer are used, down to a straight line.
         """
-        order = np.argsort(np.abs(self.log_flops - log_flops), kind="stable")
-        for count in (_NODES, _NODES - 1):
-            nearest = np.sort(order[:count])
-            weights = _lagrange(self.log_flops[nearest], log_flops)
-            if self._surround(nearest, log_flops) and np.linalg.norm(weights) <= _AMPLIFICATION:
-                return weights @ self.average[nearest]
-        right = int(np.clip(np.searchsorted(self.log_flops, log_flops), 1, len(self.log_flops) - 1))
-        return _lagrange(self.log_flops[right - 1 : right + 1], log_flops) @ self.average[right - 1 : right + 1]
+        weights_QxJ = self._weights(log_flops_Q, self._neighbours(log_flops_Q))
+        for count in (_NODES - 1, _NODES):
+            finer = self._weights(log_flops_Q, self._nearest(log_flops_Q, count))
+            weights_QxJ = np.where(self._usable(log_flops_Q, count, finer)[:, None], finer, weights_QxJ)
+        return weights_QxJ @ self.average
 
-    def _surround(self, nodes: npt.NDArray[np.int64], log_flops: float) -> bool:
-        return bool(self.log_flops[nodes[0]] - 1e-9 <= log_flops <= self.log_flops[nodes[-1]] + 1e-9)
+    def _neighbours(self, log_flops_Q: FloatArray) -> IntArray:
+        """The points to the left and right of every compute, int64[Q, 2]."""
+        right = np.clip(np.searchsorted(self.log_flops, log_flops_Q), 1, len(self.log_flops) - 1)
+        return np.stack([right - 1, right], axis=1)
 
+    def _nearest(self, log_flops_Q: FloatArray, count: int) -> IntArray:
+        """The nearest points of every compute, ascending, int64[Q, M]."""
+        distance_QxJ = np.abs(self.log_flops - log_flops_Q[:, None])
+        return np.sort(np.argsort(distance_QxJ, axis=1, kind="stable")[:, :count], axis=1)
 
-def _lagrange(nodes: FloatArray, at: float) -> FloatArray:
-    """Weights of the values at `nodes` in the value at `at` of the polynomial through them."""
-    return np.array([np.prod([(at - other) / (node - other) for other in nodes if other != node]) for node in nodes])
+    def _weights(self, log_flops_Q: FloatArray, nodes_QxM: IntArray) -> FloatArray:
+        """Weights of the points in the value at every compute of the polynomial through some of them, float64[Q, J]."""
+        x_QxM = self.log_flops[nodes_QxM]
+        weights_QxJ = np.zeros((len(log_flops_Q), len(self.log_flops)))
+        for index in range(nodes_QxM.shape[1]):
+            others = np.delete(x_QxM, index, axis=1)
+            factors = (log_flops_Q[:, None] - others) / (x_QxM[:, index, None] - others)
+            weights_QxJ[np.arange(len(log_flops_Q)), nodes_QxM[:, index]] = factors.prod(axis=1)
+        return weights_QxJ
+
+    def _usable(self, log_flops_Q: FloatArray, count: int, weights_QxJ: FloatArray) -> npt.NDArray[np.bool_]:
+        """Whether the nearest points surround a compute and their weights do not amplify noise, bool[Q]."""
+        nodes_QxM = self._nearest(log_flops_Q, count)
+        first, last = self.log_flops[nodes_QxM[:, 0]], self.log_flops[nodes_QxM[:, -1]]
+        surround = (first - 1e-9 <= log_flops_Q) & (log_flops_Q <= last + 1e-9)
+        return surround & (np.linalg.norm(weights_QxJ, axis=1) <= _AMPLIFICATION)
 
 
 def size_curves(table: RunsTable) -> list[SizeCurve]:

@@ -119,8 +119,7 @@ def winners(
         columns = np.flatnonzero(covered[index])
         if not len(columns):
             continue
-        reading = np.stack([line.reading(log_flops_Q[column]) for column in columns])
-        losses = frontier.resampled(reading, table.log("loss"), draws)
+        losses = frontier.resampled(line.readings(log_flops_Q[columns]), table.log("loss"), draws)
         better = losses < lowest[:, columns]
         lowest[:, columns] = np.where(better, losses, lowest[:, columns])
         winner[:, columns] = np.where(better, index, winner[:, columns])

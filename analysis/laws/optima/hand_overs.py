@@ -69,8 +69,7 @@ def _hand_over(
     if high <= low:
         return None
     grid_Q = np.linspace(low, high, _READINGS)
-    reading = np.stack([smaller.reading(c) - larger.reading(c) for c in grid_Q])
-    behind_RxQ = frontier.resampled(reading, table.log("loss"), draws)
+    behind_RxQ = frontier.resampled(smaller.readings(grid_Q) - larger.readings(grid_Q), table.log("loss"), draws)
     meet = (behind_RxQ[:, 0] < 0) & (behind_RxQ[:, -1] > 0)
     log_flops = np.where(meet, low + (high - low) * _share_below_zero(behind_RxQ), np.nan)
     log_tokens = (smaller.tokens_at(log_flops) + larger.tokens_at(log_flops)) / 2
