@@ -21,6 +21,7 @@ quick: setup
 
 benchmarks: setup
 	$(BIN)/python -m tests.benchmarks.training_speed
+	$(BIN)/python -m tests.benchmarks.fitting_speed
 
 setup: $(VENV)/.installed
 
