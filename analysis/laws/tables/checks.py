@@ -83,7 +83,9 @@ def refuse_repeated_ids(ids: pd.Series, found: Found) -> None:
 
 def copies(found: Found) -> pd.Series:
     """Rows that repeat an earlier row of the source in every column, bool by index."""
-    return found.frame.astype(str).duplicated()
+    # Cells of objects may be lists, which have no hash.
+    hashable = {name: cells.astype(str) if cells.dtype == object else cells for name, cells in found.frame.items()}
+    return pd.DataFrame(hashable, index=found.frame.index).duplicated()
 
 
 def questions(frame: pd.DataFrame, checked: pd.Series, derived: pd.Series, found: Found) -> list[str]:

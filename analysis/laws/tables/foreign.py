@@ -38,6 +38,9 @@ def to_raw(found: Found, reading: Reading = PLAIN) -> pd.DataFrame:
         kept = keep(found.frame, reading.where, found.source)
         said.append(f"--where keeps {len(kept)} of {len(found.frame)} rows")
         found = _replaced(found, kept)
+    repeated = found.frame.columns[found.frame.columns.duplicated()]
+    if len(repeated):
+        raise TableError(f"{found.source} has several columns {repeated[0]!r}", "give each its own name")
     recognised = columns.recognise(found.frame, reading.columns, found.source)
     said += recognised.said
     cells = columns.renamed(found.frame, recognised.mapping)
@@ -168,12 +171,11 @@ def _derived_tokens(derived: pd.Series) -> str:
 
 def _in_conventions(frame: pd.DataFrame) -> pd.DataFrame:
     """Names counts and losses by their convention or domain."""
-    raw = frame.rename(
-        columns={
-            "params": "params_total", "loss": f"loss_{AS_GIVEN}", "loss_standard_error": f"loss_error_{AS_GIVEN}",
-            "flops": f"flops_{AS_GIVEN}",
-        }
-    )  # fmt: skip
+    names = {
+        "params": "params_total", "loss": f"loss_{AS_GIVEN}", "loss_standard_error": f"loss_error_{AS_GIVEN}", "flops": f"flops_{AS_GIVEN}",
+    }  # fmt: skip
+    # A table that was written from a raw frame may have both names.
+    raw = frame.drop(columns=[name for name in names.values() if name in frame.columns]).rename(columns=names)
     raw["primary_domain"] = AS_GIVEN
     raw[f"flops_{SIX_ND}"] = 6.0 * raw["params_total"] * raw["tokens"]
     if "params_non_embedding" in raw.columns:

@@ -240,7 +240,7 @@ def _refuse_too_little(used: pd.DataFrame, excluded: pd.DataFrame, source: str) 
             "train more runs",
         )
     for column in ("params", "tokens"):
-        distinct = len(np.unique(grouped(np.log(used[column].to_numpy(np.float64)), SIZE_TOLERANCE)))
+        distinct = _distinct(np.log(used[column].to_numpy(np.float64)))
         if distinct < MINIMUM_DISTINCT:
             raise TableError(
                 f"{source}: the usable runs have {distinct} distinct values of {column}{because}; "
@@ -253,6 +253,15 @@ def _refuse_too_little(used: pd.DataFrame, excluded: pd.DataFrame, source: str) 
             f"{source}: the loss is {losses[0]:.6g} in every usable run{because}, so there is nothing to fit",
             "check which column or domain holds the loss",
         )
+
+
+def _distinct(values_K: FloatArray) -> int:
+    """How many values are further apart than the tolerance; a dense ladder, whose neighbours are all close, has many."""
+    count, last = 0, -np.inf
+    for value in np.sort(values_K):
+        if value - last > SIZE_TOLERANCE:
+            count, last = count + 1, value
+    return count
 
 
 def _sweep_flags(raw: pd.DataFrame) -> tuple[str, ...]:

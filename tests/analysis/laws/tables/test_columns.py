@@ -140,3 +140,16 @@ def test_unique_tokens_give_epochs_and_both_are_in_the_table():
 def test_downstream_columns_are_kept_as_numbers():
     found = built(noise_free_frame().assign(num_correct="30", trials=120, accuracy=0.25))
     assert found.frame[["correct", "trials", "accuracy"]].drop_duplicates().to_numpy().tolist() == [[30.0, 120.0, 0.25]]
+
+
+def test_a_raw_frame_that_was_written_and_renamed_is_read_again():
+    """It has our own names beside those of the conventions."""
+    raw = sources.from_frame(noise_free_frame().assign(lr=1.0))
+    again = raw.assign(params=raw["params_total"], loss=raw["loss_as_given"], flops=raw["flops_as_given"])
+    np.testing.assert_array_equal(built(again).frame["loss"], noise_free_frame()["loss"])
+
+
+def test_two_columns_of_one_name_are_refused():
+    frame = noise_free_frame()
+    with pytest.raises(TableError, match=r"runs\.csv has several columns 'loss'"):
+        built(pd.concat([frame, frame[["loss"]]], axis=1))

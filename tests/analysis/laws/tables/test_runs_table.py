@@ -138,3 +138,11 @@ def test_a_file_need_not_say_how_its_runs_were_trained():
     assert set(plain["schedule"]) == {""} and plain[["learning_rate", "batch_tokens"]].isna().all(axis=None)
     told = table.build(sources.from_frame(noise_free_frame().assign(schedule="wsd", learning_rate=0.1))).frame
     assert set(told["schedule"]) == {"wsd"} and set(told["learning_rate"]) == {0.1}
+
+
+def test_a_dense_ladder_is_not_one_size():
+    """Its neighbours differ by 1% each, its ends by a factor of seven."""
+    params = np.geomspace(1e7, 7e7, 200)
+    frame = pd.DataFrame({"params": params, "tokens": np.resize([1e9, 2e9, 4e9], 200)})
+    frame["loss"] = 1.8 + 400 / frame["params"] ** 0.34 + 410 / frame["tokens"] ** 0.28
+    assert len(table.build(sources.from_frame(frame))) == 200
