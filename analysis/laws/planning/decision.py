@@ -15,8 +15,8 @@ _FEWEST_RATIO, _MOST_RATIO = 0.1, 1e4
 _CHOICES = 97
 _SOLVE_STEPS = 60
 # No form holds over decades to the level of a run's noise; how much faster than noise the law's error grows, per factor e in compute below
-# the target. LABLOG.md, "Which runs to make next", has the comparison with 0 and 0.15.
-DRIFT = 0.3
+# the target. LABLOG.md, "Which runs to make next", has the comparison with 0 and 0.3.
+DRIFT = 0.15
 
 
 @dataclasses.dataclass(frozen=True)
