@@ -68,7 +68,9 @@ def test_all_published_exponents_are_reproduced(porian, noise, tolerance):
         assert law.parameters["b"].value == pytest.approx(published["b"], abs=tolerance), factors
         # The same budgets count, by rules that know no table.
         budgets = np.exp(law.details["points"].log_flops)
-        assert budgets == pytest.approx(np.sort(by_pairs.get_group(factors).dropna()["flops"].to_numpy()), rel=1e-6), factors
+        assert budgets == pytest.approx(np.sort(by_pairs.get_group(factors).dropna()["flops"].to_numpy()), rel=1e-6), (
+            factors
+        )
         if noise is AS_COMPUTED:
             assert law.parameters["a"].interval == pytest.approx((published["a_lo"], published["a_hi"]), abs=0.008), (
                 factors
