@@ -6,6 +6,7 @@ the two may not share a directory.
 """
 
 import contextlib
+import dataclasses
 import io
 import os
 import pathlib
@@ -17,6 +18,8 @@ import tensorflow_datasets as tfds
 
 from scaling import gin_files
 from scaling.data.corpora import CORPORA, READER_VERSION, Corpus
+from scaling.data.known_truth.process import GENERATOR_VERSION, SPLITS, Process
+from scaling.data.known_truth.symbols import text_of
 from scaling.data.store_writer import output_errors
 
 
@@ -99,6 +102,37 @@ class CpythonSource(_CorpusBuilder):
     VERSION = tfds.core.Version(CORPUS.version)
 
 
+@dataclasses.dataclass(eq=False, kw_only=True)
+class ProcessConfig(tfds.core.BuilderConfig):
+    """A variant of :class:`KnownTruth`: the process that draws its documents."""
+
+    process: Process
+
+
+class KnownTruth(tfds.core.GeneratorBasedBuilder):
+    """Documents drawn from a process of known entropy (:mod:`scaling.data.known_truth`): `text` and `id`."""
+
+    VERSION = tfds.core.Version(f"{GENERATOR_VERSION}.0.0")
+    url_infos: ClassVar[dict[str, Any]] = {}
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return self.dataset_info_from_configs(
+            description="Documents drawn from a process whose entropy is known.",
+            features=tfds.features.FeaturesDict({"text": tfds.features.Text(), "id": tfds.features.Text()}),
+        )
+
+    def _split_generators(
+        self, dl_manager: tfds.download.DownloadManager
+    ) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
+        return {split: self._generate_examples(split) for split in SPLITS}
+
+    def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        # Documents that repeat another by chance stay: without them the text would not be that of the process.
+        for number, symbols in enumerate(self.builder_config.process.documents(split)):
+            name = f"{split}-{number:07d}"
+            yield name, {"text": text_of(symbols), "id": name}
+
+
 def embedded_data_dir(tfds_data_dir: str = "") -> pathlib.Path:
     """Where records of the embedded corpora are kept: the argument, else TFDS_DATA_DIR, else `.cache/tfds` of the
     project."""
@@ -119,9 +153,26 @@ def prepare_corpus(name: str, tfds_data_dir: str = "", file_format: str = "tfrec
     """
     corpus = CORPORA[name]
     corpus.folder()  # TFDS would wrap the error of a missing package in its own.
+    return _prepared(name, None, tfds_data_dir, file_format)
+
+
+def prepare_process(
+    process: Process, tfds_data_dir: str = "", file_format: str = "tfrecord"
+) -> tfds.core.DatasetBuilder:
+    """Draws the documents of a process where they are not there yet, and returns their builder; for arguments and errors see
+    :func:`prepare_corpus`."""
+    config = ProcessConfig(name=process.name, description=str(process.request()), process=process)
+    return _prepared("known_truth", config, tfds_data_dir, file_format)
+
+
+def _prepared(
+    name: str, config: tfds.core.BuilderConfig | None, tfds_data_dir: str, file_format: str
+) -> tfds.core.DatasetBuilder:
     directory = embedded_data_dir(tfds_data_dir)
     with output_errors(directory):
-        builder = tfds.builder(name, data_dir=directory, file_format=file_format)
+        builder = tfds.builder(
+            name, data_dir=directory, file_format=file_format, **({"config": config} if config else {})
+        )
         tfds.disable_progress_bar()
         with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a download; there is none.
             builder.download_and_prepare()

@@ -3,7 +3,15 @@
 import dataclasses
 from typing import Literal
 
+from scaling.data.known_truth.grammar import Grammar
+from scaling.data.known_truth.hidden_markov import HiddenMarkov
+from scaling.data.known_truth.markov import MarkovChain
+from scaling.data.known_truth.skills import Skills
+from scaling.data.known_truth.symbols import CHARACTERS
 from scaling.errors import ConfigError
+
+# Kinds of vocabulary that no text is needed for.
+UNTRAINED = ("byte", "symbol")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,20 +47,31 @@ class CorpusConfig:
 
     Attributes:
       task: an embedded corpus (`sotu`), a mixture (`prose_mixture`) or any TFDS dataset by name:
-        `tfds://NAME[/CONFIG][:VERSION]`.
+        `tfds://NAME[/CONFIG][:VERSION]`; empty where `process` is given.
       rate: share of this source among several, by bytes of text; shares are normalised. A mixture's own rates multiply
         it.
       text_feature: the feature that holds the text (TFDS datasets by name only).
+      process: draws the text instead (:mod:`scaling.data.known_truth`).
     """
 
-    task: str
+    task: str = ""
     rate: float = 1.0
     text_feature: str = "text"
+    process: MarkovChain | HiddenMarkov | Grammar | Skills | None = None
 
     def __post_init__(self):
         """See the base class."""
+        if bool(self.task) == bool(self.process):
+            raise ConfigError(
+                f"CorpusConfig has the task {self.task!r} and the process {self.process!r}", "give one of the two"
+            )
         if not self.rate > 0:
-            raise ConfigError(f"CorpusConfig.rate of {self.task!r} is {self.rate!r}", "give a positive share")
+            raise ConfigError(f"CorpusConfig.rate of {self.name!r} is {self.rate!r}", "give a positive share")
+
+    @property
+    def name(self) -> str:
+        """The task, or the name of the process."""
+        return self.process.name if self.process else self.task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,15 +79,15 @@ class VocabularyConfig:
     """Which tokens text becomes.
 
     Attributes:
-      kind: "bpe" or "unigram" (SentencePiece, trained), or "byte" (nothing to train).
-      size: ids, the three special ones and the 256 bytes of the fallback included; ignored for "byte" (always 259).
+      kind: "bpe" or "unigram" (SentencePiece, trained), "byte" (nothing to train), or "symbol" (the same: one id per character of generated text).
+      size: ids, the three special ones and, where there is training, the 256 bytes of the fallback included; ignored for "byte" (always 259).
       corpora: text whose *train* split it is trained on; empty takes the first store's.
       max_training_bytes: at most this much text is used: the first documents of the split, in the shuffled order that
         TFDS stores.
       path: directory of a vocabulary that exists already, used instead of training one.
     """
 
-    kind: Literal["bpe", "unigram", "byte"] = "bpe"
+    kind: Literal["bpe", "unigram", "byte", "symbol"] = "bpe"
     size: int = 4096
     corpora: tuple[CorpusConfig, ...] = ()
     max_training_bytes: int = 20_000_000
@@ -76,7 +95,12 @@ class VocabularyConfig:
 
     def __post_init__(self):
         """See the base class."""
-        if self.kind != "byte" and not self.path and self.size < 300:
+        if self.kind == "symbol" and not 5 <= self.size <= 3 + len(CHARACTERS):
+            raise ConfigError(
+                f"VocabularyConfig.size is {self.size}, but symbols number 2 to {len(CHARACTERS)} and 3 ids are special",
+                f"give 5 to {3 + len(CHARACTERS)}",
+            )
+        if self.kind not in UNTRAINED and not self.path and self.size < 300:
             raise ConfigError(
                 f"VocabularyConfig.size is {self.size}, but 259 ids are taken by specials and single bytes",
                 "give at least 300, or kind 'byte'",
@@ -158,5 +182,5 @@ class TrainVocabularyConfig:
 
     def __post_init__(self):
         """See the base class."""
-        if not self.vocabulary.corpora and self.vocabulary.kind != "byte":
+        if not self.vocabulary.corpora and self.vocabulary.kind not in UNTRAINED:
             raise ConfigError("VocabularyConfig.corpora is empty", "name the text that the vocabulary is trained on")

@@ -15,11 +15,11 @@ from typing import Any, Literal
 
 from scaling import gin_files
 from scaling.data import mixing, store_writer, vocabularies
-from scaling.data.config import PrepareConfig, StoreConfig, TrainVocabularyConfig, VocabularyConfig
+from scaling.data.config import UNTRAINED, PrepareConfig, StoreConfig, TrainVocabularyConfig, VocabularyConfig
 from scaling.data.corpora import CORPORA
 from scaling.data.progress import Progress
 from scaling.data.sources import Source, check_packages, sources_of
-from scaling.data.store import VOCABULARY, TokenStore
+from scaling.data.store import KNOWN_TRUTH, VOCABULARY, TokenStore
 from scaling.data.store_writer import Document
 from scaling.data.vocabularies import Vocabulary
 from scaling.errors import DataError, OutputError
@@ -52,9 +52,8 @@ class PlannedStore:
     @property
     def megabytes(self) -> float | None:
         """Approximate text, where it is known beforehand."""
-        if not all(source.embedded for source in self.sources):
-            return None
-        return sum(CORPORA[source.task].megabytes for source in self.sources)
+        sizes = [source.megabytes for source in self.sources]
+        return None if None in sizes else sum(sizes)
 
     def line(self) -> str:
         """One line for people."""
@@ -121,6 +120,8 @@ def vocabulary_request(config: VocabularyConfig) -> dict[str, Any]:
         return {"sha256": vocabularies.load_vocabulary(config.path).sha256}
     if config.kind == "byte":
         return {"kind": "byte"}
+    if config.kind == "symbol":
+        return {"kind": "symbol", "size": config.size}
     return {
         "kind": config.kind,
         "size": config.size,
@@ -142,7 +143,7 @@ def write_vocabulary(config: TrainVocabularyConfig, report: Report) -> Vocabular
     request = vocabulary_request(vocabulary_config)
     if directory.exists():
         return _same_vocabulary(directory, request)
-    sources = sources_of(vocabulary_config.corpora) if vocabulary_config.kind != "byte" else []
+    sources = [] if vocabulary_config.kind in UNTRAINED else sources_of(vocabulary_config.corpora)
     check_packages(sources)
     with store_writer.atomic_directory(directory) as partial:
         documents = _training_texts(sources, vocabulary_config, config.tfds_data_dir)
@@ -183,12 +184,15 @@ def _source_request(source: Source) -> dict[str, Any]:
         "version": version,
         "share": round(source.share, 9),
         "text_feature": source.text_feature,
+        # Not a key of its own elsewhere, so that stores written before there were processes are recognised.
+        **({"process": source.process.request()} if source.process else {}),
     }
 
 
 def _same_vocabulary(directory: pathlib.Path, request: dict[str, Any]) -> Vocabulary:
     found = vocabularies.load_vocabulary(directory)
-    same = found.kind == "byte" if request == {"kind": "byte"} else found.training.get("request") == request
+    untrained = {"byte": {"kind": "byte"}, "symbol": {"kind": "symbol", "size": found.size}}
+    same = untrained.get(found.kind, found.training.get("request")) == request
     if not same:
         raise OutputError(
             f"{directory} holds a vocabulary of another request", "delete it, or choose another output directory"
@@ -220,12 +224,19 @@ def _write(store: PlannedStore, vocabulary: Vocabulary, config: PrepareConfig, r
             )
         writer.finish(
             {
-                "task": "+".join(corpus.task for corpus in store.config.corpora),
+                "task": "+".join(corpus.name for corpus in store.config.corpora),
                 "corpora": [source.manifest() for source in store.sources],
+                **_known_truth(store),
                 "request": store.request,
                 "code_version": code_version(),
             }
         )
+
+
+def _known_truth(store: PlannedStore) -> dict[str, Any]:
+    """The floor of the loss on a store whose only source is a process; of mixtures none is known."""
+    process = store.sources[0].process if len(store.sources) == 1 else None
+    return {KNOWN_TRUTH: process.floor().to_json()} if process else {}
 
 
 def _splits(store: PlannedStore, tasks: Sequence[Any]) -> list[str]:

@@ -3,9 +3,11 @@
 import dataclasses
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from scaling.data.config import CorpusConfig
 from scaling.data.corpora import CORPORA, MIXTURES
+from scaling.data.known_truth.process import GENERATOR_VERSION, Process
 from scaling.errors import ConfigError, DataError
 
 TFDS_SCHEME = "tfds://"
@@ -17,24 +19,40 @@ class Source:
     """One text of a mixture.
 
     Attributes:
-      task: an embedded corpus or a `tfds://` name.
+      task: an embedded corpus, a `tfds://` name or the name of a process.
       share: of the bytes, between 0 and 1.
       text_feature: the feature that holds the text.
+      process: draws it, where it is generated.
     """
 
     task: str
     share: float
     text_feature: str = "text"
+    process: Process | None = None
 
     @property
     def embedded(self) -> bool:
         """Whether it comes with a package."""
         return self.task in CORPORA
 
-    def manifest(self) -> dict[str, str]:
+    @property
+    def megabytes(self) -> float | None:
+        """Approximate text, where it is known beforehand."""
+        if self.process:
+            return (self.process.train_tokens + 2 * self.process.held_out_tokens) / 1e6
+        return CORPORA[self.task].megabytes if self.embedded else None
+
+    def manifest(self) -> dict[str, Any]:
         """Provenance, for the manifest of a store."""
         if self.embedded:
             return CORPORA[self.task].source_manifest()
+        if self.process:
+            return {
+                "name": self.task,
+                "version": f"generator{GENERATOR_VERSION}",
+                "licence": "none needed: drawn at random",
+                "process": self.process.request(),
+            }
         return {
             "name": self.task,
             "version": self.task.partition(":")[2].partition(":")[2],
@@ -49,25 +67,27 @@ def sources_of(corpora: Sequence[CorpusConfig]) -> list[Source]:
       DataError: a name is unknown.
       ConfigError: a text occurs twice.
     """
-    rates: list[tuple[str, float, str]] = []
+    found: list[Source] = []
     for corpus in corpora:
-        if corpus.task in MIXTURES:
+        if corpus.process:
+            found.append(Source(corpus.name, corpus.rate, process=corpus.process))
+        elif corpus.task in MIXTURES:
             total = sum(MIXTURES[corpus.task].values())
-            rates += [(name, corpus.rate * rate / total, "text") for name, rate in MIXTURES[corpus.task].items()]
+            found += [Source(name, corpus.rate * rate / total) for name, rate in MIXTURES[corpus.task].items()]
         elif corpus.task in CORPORA:
-            rates.append((corpus.task, corpus.rate, "text"))
+            found.append(Source(corpus.task, corpus.rate))
         elif _TFDS_NAME.fullmatch(corpus.task):
-            rates.append((corpus.task, corpus.rate, corpus.text_feature))
+            found.append(Source(corpus.task, corpus.rate, corpus.text_feature))
         else:
             raise DataError(
                 f"there is no corpus {corpus.task!r}",
                 f"choose one of {sorted(CORPORA)}, a mixture of {sorted(MIXTURES)}, or tfds://NAME[/CONFIG][:VERSION]",
             )
-    names = [name for name, _, _ in rates]
+    names = [source.task for source in found]
     if len(set(names)) < len(names):
         raise ConfigError(f"a text occurs twice in {names}", "name each once, so that no document is used twice")
-    total = sum(rate for _, rate, _ in rates)
-    return [Source(name, rate / total, feature) for name, rate, feature in rates]
+    total = sum(source.share for source in found)
+    return [dataclasses.replace(source, share=source.share / total) for source in found]
 
 
 def check_packages(sources: Sequence[Source]) -> None:

@@ -19,12 +19,14 @@ from typing import Any, Literal
 
 import numpy as np
 
+from scaling.data.known_truth.floor import Entropy, Floor
 from scaling.errors import DataError
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 TOKEN_BYTES = "token_bytes.npy"
 VOCABULARY = "vocabulary"
+KNOWN_TRUTH = "known_truth"
 _REWRITE = "delete the directory and run scaling.prepare_data again"
 
 
@@ -130,6 +132,12 @@ class TokenStore:
     def split_names(self) -> tuple[str, ...]:
         """The splits it holds."""
         return tuple(self.manifest["splits"])
+
+    def entropy(self, sequence_length: int) -> Entropy | None:
+        """The least loss that any model can be expected to have on this text, documents isolated, in windows of `sequence_length`; None where it is not
+        known (see :mod:`scaling.data.known_truth.floor`)."""
+        known = self.manifest.get(KNOWN_TRUTH)
+        return Floor.from_json(known).at(sequence_length) if known else None
 
     @functools.cached_property
     def token_bytes(self) -> np.ndarray:

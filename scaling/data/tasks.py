@@ -178,6 +178,8 @@ def raw_texts(source: Source, split: str, max_bytes: int, tfds_data_dir: str = "
 
 
 def _prepared_builder(source: Source, tfds_data_dir: str) -> tfds.core.DatasetBuilder:
+    if source.process:
+        return builders.prepare_process(source.process, tfds_data_dir)
     if source.task in CORPORA:
         return builders.prepare_corpus(source.task, tfds_data_dir)
     name = source.task.removeprefix(TFDS_SCHEME)

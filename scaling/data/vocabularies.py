@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import sentencepiece
 
-from scaling.data.config import VocabularyConfig
+from scaling.data.config import UNTRAINED, VocabularyConfig
+from scaling.data.known_truth.symbols import CHARACTERS, FIRST_CHARACTER
 from scaling.errors import DataError
 
 PAD_ID, EOS_ID, UNK_ID = 0, 1, 2
@@ -29,8 +30,8 @@ class Vocabulary(abc.ABC):
     """A lossless map between text and ids.
 
     Attributes:
-      kind: "bpe", "unigram" or "byte".
-      training: what it was trained on (corpora, bytes, hash of the text); empty for bytes.
+      kind: "bpe", "unigram", "byte" or "symbol".
+      training: what it was trained on (corpora, bytes, hash of the text); empty for bytes and symbols.
     """
 
     kind: str
@@ -127,6 +128,60 @@ class ByteVocabulary(Vocabulary):
         return self._description_file()
 
 
+class SymbolVocabulary(Vocabulary):
+    """One id per character of a small alphabet, the first of printable ASCII after the space: what generated texts are written in.
+
+    Args:
+      size: ids, the three specials included.
+    """
+
+    kind = "symbol"
+
+    def __init__(self, size: int):
+        self.training = {}
+        self._pieces = [b""] * _SPECIALS + [character.encode() for character in CHARACTERS[: size - _SPECIALS]]
+
+    @property
+    def size(self) -> int:
+        """See the base class."""
+        return len(self._pieces)
+
+    @property
+    def pieces(self) -> Sequence[bytes]:
+        """See the base class."""
+        return self._pieces
+
+    @property
+    def sha256(self) -> str:
+        """See the base class."""
+        return hashlib.sha256(f"symbol/{self.size}".encode()).hexdigest()
+
+    def encode(self, text: str) -> np.ndarray:
+        """See the base class.
+
+        Raises:
+          DataError: the text has a character that is none of the alphabet's.
+        """
+        ids = np.array([ord(character) for character in text], np.int32) - FIRST_CHARACTER + _SPECIALS
+        outside = (ids < _SPECIALS) | (ids >= self.size)
+        if outside.any():
+            character = text[int(np.argmax(outside))]
+            raise DataError(
+                f"the symbol vocabulary of {self.size} ids has no character {character!r}",
+                f"raise VocabularyConfig.size to the text's symbols + {_SPECIALS}, or choose another kind",
+            )
+        return ids
+
+    @staticmethod
+    def symbols(ids: np.ndarray) -> np.ndarray:
+        """The symbols, from 0, that ids above the specials stand for."""
+        return np.asarray(ids) - _SPECIALS
+
+    def files(self) -> dict[str, bytes]:
+        """See the base class."""
+        return self._description_file()
+
+
 class SentencePieceVocabulary(Vocabulary):
     """A SentencePiece model (Kudo and Richardson 2018) with byte fallback.
 
@@ -192,6 +247,10 @@ class SentencePieceVocabulary(Vocabulary):
         return piece.replace(_SPACE_SYMBOL, " ").encode("utf-8")
 
 
+def _untrained(kind: str, size: int) -> Vocabulary:
+    return ByteVocabulary() if kind == "byte" else SymbolVocabulary(size)
+
+
 def load_vocabulary(directory: str | pathlib.Path) -> Vocabulary:
     """Reads a vocabulary written by :meth:`Vocabulary.save`.
 
@@ -202,8 +261,8 @@ def load_vocabulary(directory: str | pathlib.Path) -> Vocabulary:
     remedy = "train it with scaling.train_vocabulary, or correct the path"
     try:
         description = json.loads((directory / _DESCRIPTION_FILE).read_text())
-        if description["kind"] == "byte":
-            return ByteVocabulary()
+        if description["kind"] in UNTRAINED:
+            return _untrained(description["kind"], description["size"])
         model = (directory / _MODEL_FILE).read_bytes()
         if hashlib.sha256(model).hexdigest() != description["sha256"]:
             raise DataError(f"{directory / _MODEL_FILE} is altered: its hash is not the recorded one", remedy)
@@ -232,8 +291,8 @@ def train_vocabulary(config: VocabularyConfig, documents: Iterable[str], request
     Raises:
       DataError: there is no text.
     """
-    if config.kind == "byte":
-        return ByteVocabulary()
+    if config.kind in UNTRAINED:
+        return _untrained(config.kind, config.size)
     counted = _CountedText(documents)
     model = io.BytesIO()
     try:

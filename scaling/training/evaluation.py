@@ -27,6 +27,9 @@ class DomainLoss:
       tokens: counted targets.
       bytes: UTF-8 bytes of those targets.
       documents: documents that the targets come from.
+      entropy_nats_per_token: the least loss that any model can be expected to have on such text in these windows; None where it is not known
+        (:mod:`scaling.data.known_truth.floor`).
+      entropy_error: of `entropy_nats_per_token`, as the store states it: a standard error or a numerical tolerance.
     """
 
     nats_per_token: float
@@ -36,6 +39,8 @@ class DomainLoss:
     tokens: int
     bytes: int
     documents: int
+    entropy_nats_per_token: float | None = None
+    entropy_error: float | None = None
 
 
 @dataclasses.dataclass
@@ -125,4 +130,10 @@ class HeldOutText:
         for evaluated in batches.evaluation_batches(split, plan, isolate_documents):
             sums.add(evaluated, np.asarray(token_nats(parameters, evaluated.batch)), self.store.token_bytes)
             after_batch()
-        return sums.loss()
+        # Where documents are not isolated, their first tokens count too, and the store states no entropy of that.
+        entropy = self.store.entropy(length) if isolate_documents else None
+        return dataclasses.replace(
+            sums.loss(),
+            entropy_nats_per_token=entropy and entropy.nats,
+            entropy_error=entropy and entropy.error,
+        )
