@@ -16,6 +16,7 @@ shares caches, so what is short alternates over rounds and medians are reported.
 import json
 import os
 import pathlib
+import shutil
 import statistics
 import subprocess
 import sys
@@ -36,7 +37,7 @@ _TABLE = flags.DEFINE_string(
 _PEER_PYTHON = flags.DEFINE_string(
     "peer_python", "", "An interpreter with the published packages; empty leaves them out."
 )
-_FULL = flags.DEFINE_bool("full", False, "Every start and every replicate of the long recipes (ten CPU minutes).")
+_FULL = flags.DEFINE_bool("full", False, "Every start and every replicate of the long recipes (about six CPU minutes).")
 _EVERY = flags.DEFINE_integer("every", 23, "Takes each so many-th of the 4,500 starts, unless --full.", lower_bound=1)
 _ROUNDS = flags.DEFINE_integer(
     "rounds", 3, "Processes of ours with a filled cache, and of the short peers.", lower_bound=1
@@ -200,11 +201,25 @@ def required(first: dict, warm: list[dict]) -> list[str]:
     return lines
 
 
+def check_inputs() -> None:
+    """Refuses a table or an interpreter that is not there before anything is measured."""
+    if not pathlib.Path(table_path()).is_file():
+        raise BadInputError(f"no table at {table_path()}", "give Besiroglu et al.'s svg_extracted_data.csv by --table")
+    python = _PEER_PYTHON.value
+    if not python:
+        return
+    remedy = "give an interpreter with both: pip install chinchilla==0.2.0 simple-scaling-laws==0.2.0 (Python 3.12)"
+    if not shutil.which(python):
+        raise BadInputError(f"--peer_python: {python} is no program", remedy)
+    found = subprocess.run([python, "-c", "import chinchilla, simple_scaling_laws"], capture_output=True, text=True)
+    if found.returncode:
+        raise BadInputError(f"--peer_python: {(found.stderr.splitlines() or ['failed'])[-1]}", remedy)
+
+
 def main(argv: Sequence[str]) -> None:
     """Prints the table, what our processes spend, and the required figures."""
     del argv
-    if not pathlib.Path(table_path()).is_file():
-        raise BadInputError(f"no table at {table_path()}", "give Besiroglu et al.'s svg_extracted_data.csv by --table")
+    check_inputs()
     core = max(os.sched_getaffinity(0)) if _CORE.value < 0 else _CORE.value
     os.sched_setaffinity(0, {core})
     print(f"core {core} of {os.cpu_count()}, load {os.getloadavg()[0]:.1f} at the start", file=sys.stderr)
