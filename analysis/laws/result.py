@@ -178,7 +178,7 @@ class Result:
     def predict(self, params=np.nan, tokens=np.nan, flops=np.nan, level: float | None = None, **others) -> Prediction:  # noqa: ANN001, ANN003
         """The law's loss with the interval that its parameters' uncertainty implies.
 
-        For a run that is still to be trained see :mod:`analysis.laws.forecasts.prediction`, which adds noise and doubt of the
+        For a run that is still to be trained see :mod:`analysis.laws.forecasts.forecast`, which adds noise and doubt of the
         form.
 
         Raises:

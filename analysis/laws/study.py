@@ -9,7 +9,8 @@ from analysis.laws import critical_batch, kaplan, parametric
 from analysis.laws.errors import TableError
 from analysis.laws.fitting import fit as fitting
 from analysis.laws.fitting import objectives, recipes
-from analysis.laws.forecasts import prediction
+from analysis.laws.forecasts import check, ensemble, forecast, validation
+from analysis.laws.forecasts.candidates import points_of
 from analysis.laws.forms import broken, data_constrained, over_training, skaling
 from analysis.laws.forms import kaplan as kaplan_forms
 from analysis.laws.forms.form import Form
@@ -97,7 +98,8 @@ class Study:
       options: how they were fitted.
       laws: by name, in the order of the report.
       noise: of a run around the parametric law.
-      doubt: form uncertainty.
+      ensemble: the forecaster; None where the runs are too few for rollouts.
+      validation: how every form did in rollouts, the mixture first; empty without them.
       compute_optimal: by budget, ascending.
       approaches: Chinchilla's three, at the same budgets.
       inference_aware: the cheapest model over its life, by budget; empty where nothing is said of inference.
@@ -110,11 +112,12 @@ class Study:
     options: Options
     laws: dict[str, Result | NotFitted]
     noise: noise.Noise
-    doubt: prediction.Doubt
+    ensemble: ensemble.Ensemble | None
+    validation: tuple[validation.Score, ...]
     compute_optimal: list[optimal.ComputeOptimal]
     approaches: list[comparison.Approach]
     inference_aware: list[inference.InferenceAware]
-    checks: list[prediction.Check]
+    checks: list[check.Check]
     conventions: list[UnderConvention]
     cost: cost.StudyCost
 
@@ -130,11 +133,11 @@ class Study:
         assert isinstance(law, Result)
         return law
 
-    def forecast(self, params: float, tokens: float, flops: float) -> prediction.Forecast:
+    def forecast(self, params: float, tokens: float, flops: float) -> forecast.Forecast:
         """The loss of a run that is still to be made, by the table's conventions; the same for the same run, whoever asks."""
         rng = np.random.default_rng(self.options.seed)
-        return prediction.forecast(
-            self.parametric, self.table, self.noise, self.doubt, params=params, tokens=tokens, flops=flops, rng=rng,
+        return forecast.forecast(
+            self.parametric, self.table, self.noise, self.ensemble, params=params, tokens=tokens, flops=flops, rng=rng,
             level=self.options.level,
         )  # fmt: skip
 
@@ -164,7 +167,8 @@ class Study:
             ],
             "held_out": [item.to_json() for item in self.checks],
             "noise": self.noise.to_json(),
-            "form_uncertainty": self.doubt.to_json(),
+            "forecaster": None if self.ensemble is None else self.ensemble.to_json(),
+            "rollouts": [score.to_json() for score in self.validation],
             "other_conventions": [item.to_json() for item in self.conventions],
         }
 
@@ -187,12 +191,13 @@ def fit_all(table: RunsTable, options: Options = Options()) -> Study:
         *_batch_laws(table, draws, options),
     ]
     laws = {law.name: law for law in fitted}
-    doubt = prediction.doubt_of(table, surface, laws[kaplan.ND_NAME], run_noise)
+    forecaster = ensemble.fit(points_of(table))
+    scores = () if forecaster is None else validation.validate(forecaster.rollouts, options.level)
     checks = [
-        prediction.check(
+        check.check(
             row.loss, row.run_id,
-            prediction.forecast(
-                surface, table, run_noise, doubt, params=row.params, tokens=row.tokens, flops=row.flops, rng=rng,
+            forecast.forecast(
+                surface, table, run_noise, forecaster, params=row.params, tokens=row.tokens, flops=row.flops, rng=rng,
                 level=options.level,
             ),
             row.name, row.loss_standard_error,
@@ -205,7 +210,8 @@ def fit_all(table: RunsTable, options: Options = Options()) -> Study:
         options,
         laws,
         run_noise,
-        doubt,
+        forecaster,
+        scores,
         allocated,
         comparison.compare(laws, table, allocated),
         _inference_aware(surface, allocated, options),

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from html import escape
 
-from analysis.laws.forecasts import prediction
+import numpy as np
+
+from analysis.laws.forecasts.check import Check
 from analysis.laws.study import Study, UnderConvention
 from analysis.report.figures import Drawn
 from analysis.report.formatting import interval, number, percent, short
@@ -21,7 +23,7 @@ def checks(study: Study) -> str:
     return "".join(_verdict(check) for check in study.checks)
 
 
-def _verdict(check: prediction.Check) -> str:
+def _verdict(check: Check) -> str:
     kind, made = "inside" if check.inside else "outside", check.forecast
     name = f"{escape(check.name)} " if check.title != check.run_id else ""
     causes = ", ".join(f"{cause} {percent(value)}" for cause, value in made.parts.items())
@@ -47,35 +49,46 @@ def _sentence(clause: str) -> str:
 
 
 def rollouts(study: Study) -> str:
-    """How well the law, fitted to the cheapest runs, predicted the dearer ones."""
-    windows = study.doubt.windows
-    if not windows:
-        return paragraph("Rollouts: too few runs to fit the law to the cheapest ones alone.")
+    """How well every form, fitted to the cheapest runs, predicted the dearer ones."""
+    if study.ensemble is None:
+        return paragraph("Rollouts: too few runs to fit the forms to the cheapest ones alone.")
     rows = [
         [
-            str(window.fitted), number(window.flops, 3), str(window.predicted), number(window.reach, 3),
-            f"{100 * window.bias:+.2f}%", percent(window.error), percent(window.expected),
+            score.name, f"{score.weight:.2f}", percent(score.error), _percent(score.error_near), _percent(score.error_far),
+            f"{100 * score.bias:+.2f}%", "–" if score.coverage is None else f"{100 * score.coverage:.0f}%", _percent(score.width),
+            _percent(score.interval_score),
         ]
-        for window in windows
+        for score in study.validation
     ]  # fmt: skip
-    header = ["runs fitted", "up to FLOPs", "runs predicted", "up to × that", "mean error", "RMS error", "RMS by noise"]
+    header = ["form", "weight", "error", "to 2 × C", "beyond", "bias", "coverage", "width", "interval score"]
+    counts, distance = study.ensemble.rollouts.counts, study.ensemble.rollouts.distance
     caption = (
-        "Rollouts: the parametric law fitted to the cheapest runs predicts the dearer ones. Errors are measured over predicted loss; "
-        "the last column is what the noise of a run and the uncertainty of the parameters alone would make of them."
+        f"Rollouts: every form, with memories of several lengths, fitted to the {', '.join(map(str, counts))} cheapest runs predicts the dearer "
+        f"ones, up to {np.exp(max(item.max() for item in distance)):.3g} times the compute fitted. Error is the median of |measured over "
+        f"predicted loss − 1|; coverage and width are of {100 * study.options.level:.0f}% intervals that the windows before calibrated. Forecasts "
+        "are the mixture's."
     )
-    return table(header, rows, range(7), caption)
+    return table(header, rows, range(1, 9), caption)
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else percent(value)
 
 
 def noise(study: Study) -> str:
-    """The scatter of runs around the law, and the doubt of its form."""
-    found, doubt = study.noise, study.doubt
-    rival = "none" if doubt.rival is None else f"{doubt.rival.name}, credibility {doubt.rival_weight:.2f}"
-    return paragraph(
+    """The scatter of runs around the law, and what a forecast's interval is made of."""
+    found = study.noise
+    text = (
         f"A new run is taken to stray from the law by {percent(found.total)} ({percent(found.between)} shared by a trunk's branches, "
-        f"{percent(found.within)} of each run): {found.explanation}. Form uncertainty: {len(doubt.rollouts)} rollout predictions "
-        f"(fit to the cheapest runs, predict the dearer ones) add {percent(doubt.rollout_slope)} per factor e of compute; rival form "
-        f"{rival}."
+        f"{percent(found.within)} of each run): {found.explanation}."
     )
+    if study.ensemble is not None:
+        scale = study.ensemble.scale
+        text += (
+            f" Forecasts, by their misses in rollouts: noise {percent(scale.noise)}, drift {percent(scale.drift)} per factor e of compute beyond "
+            f"the data, and {scale.doubt:.2g} times the disagreement of the forms."
+        )
+    return paragraph(text)
 
 
 def approaches(study: Study, drawn: Mapping[str, Drawn]) -> str:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 
-from analysis.laws.forecasts.prediction import Check
+from analysis.laws.forecasts.check import Check
 from analysis.laws.optima import frontier, optimal
 from analysis.laws.optima.comparison import Approach
 from analysis.laws.optima.isoflop import Slice, vertices

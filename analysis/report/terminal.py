@@ -64,6 +64,8 @@ def describe(study: Study) -> Iterator[str]:
     yield from _inference_aware(study)
     yield from _approaches(study)
     yield ""
+    yield from _rollouts(study)
+    yield ""
     if not study.checks:
         yield "no run was held out, so no prediction was checked (tag one role=held_out, or name it by --held_out)"
     for check in study.checks:
@@ -72,6 +74,25 @@ def describe(study: Study) -> Iterator[str]:
             yield from _wrapped(f"  ! {flag}", "    ")
     yield ""
     yield from _wrapped(study.cost.in_words(study.table.conventions.flops), "  ")
+
+
+def _rollouts(study: Study) -> Iterator[str]:
+    """How every form did on the runs that came after those it was fitted to."""
+    if not study.validation:
+        yield "too few runs for rollouts (fits to the cheapest runs that predict the dearer ones)"
+        return
+    yield "rollouts (fitted to the cheapest runs, predicting the dearer ones; forecasts are the mixture's):"
+    yield f"{'form':24}{'weight':>8}{'error':>9}{'to 2 x C':>10}{'beyond':>9}{'bias':>9}{'coverage':>10}{'width':>8}{'score':>8}"
+    for score in study.validation:
+        numbers = (score.error_near, score.error_far)
+        near, far = ("-" if value is None else f"{100 * value:.2f}%" for value in numbers)
+        tail = "-" if score.coverage is None else f"{100 * score.coverage:.0f}%"
+        width, points = (
+            "-" if value is None else f"{100 * value:.1f}%" for value in (score.width, score.interval_score)
+        )
+        yield (
+            f"{score.name:24}{score.weight:>8.2f}{100 * score.error:>8.2f}%{near:>10}{far:>9}{100 * score.bias:>+8.2f}%{tail:>10}{width:>8}{points:>8}"
+        )
 
 
 def _inference_aware(study: Study) -> Iterator[str]:

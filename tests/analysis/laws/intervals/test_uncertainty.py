@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from etils import epath
 
-from analysis.laws import kaplan, parametric, study
-from analysis.laws.forecasts import prediction
+from analysis.laws import parametric, study
+from analysis.laws.forecasts import ensemble, forecast
+from analysis.laws.forecasts.candidates import points_of
 from analysis.laws.intervals import bootstrap, noise
 from analysis.laws.tables import sources, table
 from tests.analysis import synthetic
@@ -57,50 +58,6 @@ def test_the_same_seed_gives_the_same_study(ladder):
     assert first == second
 
 
-def test_forecasts_widen_with_distance_and_say_how_far(small_study):
-    rng = np.random.default_rng(0)
-    largest = small_study.table.frame.iloc[small_study.table.frame["flops"].argmax()]
-    widths = []
-    for factor in (1.0, 10.0, 1000.0):
-        made = prediction.forecast(
-            small_study.parametric, small_study.table, small_study.noise, small_study.doubt, params=largest.params * factor**0.5,
-            tokens=largest.tokens * factor**0.5, flops=largest.flops * factor, rng=rng,
-        )  # fmt: skip
-        widths.append(np.log(made.interval[1] / made.interval[0]))
-        assert made.reach["flops"] == pytest.approx(factor)
-    assert widths[0] < widths[1] < widths[2]
-    assert any("farther than a factor of ten" in flag for flag in made.flags)
-
-
-def test_a_wrong_form_is_caught_by_rollouts():
-    """Losses that stop falling faster than the form can: rollouts see it, and the forecast's interval grows by it."""
-    runs = ladder_table(0, noise=0.001)
-    bent = runs.raw.assign(
-        loss_validation=runs.raw["loss_validation"].clip(lower=0)
-        + 0.02 * np.log(runs.raw["flops_6nd"] / 1e9).clip(lower=0) ** 1.5 / 5
-    )
-    curved = table.build(bent)
-    doubts = []
-    for item in (runs, curved):
-        law = parametric.fit(item)
-        doubts.append(
-            prediction.doubt_of(
-                item,
-                law,
-                kaplan.fit_nd(item, bootstrap.NO_DRAWS, 0.9),
-                noise.estimate(item, law.details["residual"], 5),
-            )
-        )
-    assert doubts[1].rollout_slope > 5 * max(doubts[0].rollout_slope, 1e-4)
-
-
-def test_an_outside_measurement_is_called_outside(small_study):
-    made = small_study.checks[0].forecast
-    verdict = prediction.check(made.value * 1.2, "worse", made)
-    assert not verdict.inside and verdict.sigma > 3
-    assert "OUTSIDE" in verdict.in_words()
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("spread", "shared"), [(0.005, 0.5), (0.01, 0.9)])
 def test_intervals_cover_on_synthetic_ladders(spread, shared):
@@ -123,11 +80,17 @@ def test_intervals_cover_on_synthetic_ladders(spread, shared):
         exponent = law.derived["a"]
         estimates.append(exponent.value)
         widths.append(exponent.interval[1] - exponent.interval[0])
-        doubt = prediction.doubt_of(runs, law, kaplan.fit_nd(runs, bootstrap.NO_DRAWS, 0.9), run_noise)
         held = runs.held_out.iloc[0]
-        made = prediction.forecast(
-            law, runs, run_noise, doubt, params=held.params, tokens=held.tokens, flops=held.flops, rng=rng
+        made = forecast.forecast(
+            law,
+            runs,
+            run_noise,
+            ensemble.fit(points_of(runs)),
+            params=held.params,
+            tokens=held.tokens,
+            flops=held.flops,
+            rng=rng,
         )
-        inside["held_out"] += prediction.check(held.loss, "held-out", made).inside
+        inside["held_out"] += made.interval[0] <= held.loss <= made.interval[1]
     assert all(count >= 31 for count in inside.values()), inside
     assert 0.6 < np.median(widths) / (3.29 * np.std(estimates)) < 1.6

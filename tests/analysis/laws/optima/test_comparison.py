@@ -74,15 +74,6 @@ def test_a_cost_that_is_not_recorded_is_said_and_null(exact):
     assert "is not recorded" in found.in_words("6nd") and "No training time" in found.in_words("6nd")
 
 
-def test_windows_sum_up_the_rollouts(small_study):
-    windows, rollouts = small_study.doubt.windows, small_study.doubt.rollouts
-    assert sum(window.predicted for window in windows) == len(rollouts)
-    squares = sum(window.predicted * window.error**2 for window in windows)
-    assert squares == pytest.approx(np.sum(rollouts[:, 1] ** 2))
-    assert max(window.reach for window in windows) == pytest.approx(np.exp(rollouts[:, 0].max()))
-    assert all(window.fitted + window.predicted == len(small_study.table) for window in windows)
-
-
 def test_a_held_out_size_is_compared_with_the_optimal_one(small_study):
     check = small_study.checks[0]
     best = optimal.allocate(small_study.parametric, small_study.table, (check.forecast.flops,))[0].params
