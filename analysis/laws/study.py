@@ -10,7 +10,7 @@ from analysis.laws.errors import TableError
 from analysis.laws.fitting import fit as fitting
 from analysis.laws.fitting import objectives, recipes
 from analysis.laws.forecasts import check, ensemble, forecast, validation
-from analysis.laws.forecasts.candidates import points_of
+from analysis.laws.forecasts.contenders import points_of
 from analysis.laws.forms import broken, data_constrained, over_training, skaling
 from analysis.laws.forms import kaplan as kaplan_forms
 from analysis.laws.forms.form import Form

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analysis.laws.forecasts import calibration, candidates
+from analysis.laws.forecasts import calibration, contenders
 from analysis.laws.forecasts.calibration import Errors, Scale
-from analysis.laws.forecasts.candidates import CANDIDATES, Fits, Points
+from analysis.laws.forecasts.contenders import CANDIDATES, Fits, Points
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -162,7 +162,7 @@ def fit(points: Points) -> Ensemble | None:
     counts = window_counts(points)
     if len(counts) < _WINDOWS or len(points) - counts[0] < _FEWEST_ERRORS:
         return None
-    fits = candidates.fit(points, (*counts, len(points)))
+    fits = contenders.fit(points, (*counts, len(points)))
     predicted = fits.log_loss(points.log_nd)
     rollouts = Rollouts(
         counts,

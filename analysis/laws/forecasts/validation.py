@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.laws.forecasts import calibration
-from analysis.laws.forecasts.candidates import CANDIDATES, FORMS
+from analysis.laws.forecasts.contenders import CANDIDATES, FORMS
 from analysis.laws.forecasts.ensemble import Rollouts
 from analysis.laws.result import finite
 

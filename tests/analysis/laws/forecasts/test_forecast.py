@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from analysis.laws import parametric
-from analysis.laws.forecasts import calibration, candidates, check, ensemble, forecast, validation
+from analysis.laws.forecasts import calibration, check, contenders, ensemble, forecast, validation
 from analysis.laws.forecasts.calibration import Errors, Scale
-from analysis.laws.forecasts.candidates import CANDIDATES, Points, points_of
+from analysis.laws.forecasts.contenders import CANDIDATES, Points, points_of
 from analysis.laws.intervals import noise
 from analysis.laws.tables import sources, table
 from tests.analysis import synthetic
@@ -57,7 +57,7 @@ def test_a_window_sees_nothing_of_the_runs_it_predicts():
     count = ensemble.window_counts(points)[1]
     spoiled = np.where(np.arange(len(points)) < count, points.log_loss, points.log_loss + 0.1)
     first, second = (
-        candidates.fit(dataclasses.replace(points, log_loss=loss), (count,)).log_loss(points.log_nd)
+        contenders.fit(dataclasses.replace(points, log_loss=loss), (count,)).log_loss(points.log_nd)
         for loss in (points.log_loss, spoiled)
     )
     np.testing.assert_allclose(first, second, rtol=1e-6)
@@ -108,7 +108,7 @@ def test_validation_scores_every_form_on_runs_it_had_not_seen():
     found = ensemble.fit(grid(LAW.loss, np.random.default_rng(3)))
     scores = validation.validate(found.rollouts, 0.9)
     assert scores[0].name == "mixture" and {score.name for score in scores[1:]} == {
-        form.name for form in candidates.FORMS
+        form.name for form in contenders.FORMS
     }
     assert [score.error for score in scores[1:]] == sorted(score.error for score in scores[1:])
     assert sum(score.weight for score in scores[1:]) == pytest.approx(1)

@@ -7,7 +7,7 @@ from etils import epath
 
 from analysis.laws import parametric, study
 from analysis.laws.forecasts import ensemble, forecast
-from analysis.laws.forecasts.candidates import points_of
+from analysis.laws.forecasts.contenders import points_of
 from analysis.laws.intervals import bootstrap, noise
 from analysis.laws.tables import sources, table
 from tests.analysis import synthetic
