@@ -37,7 +37,12 @@ def average_variance(jacobian_KxP: FloatArray, region_QxP: FloatArray, precision
 
 
 def v_optimal(
-    jacobian_JxP: FloatArray, region_QxP: FloatArray, precision_PxP: FloatArray, cost_J: FloatArray, budget: float
+    jacobian_JxP: FloatArray,
+    region_QxP: FloatArray,
+    precision_PxP: FloatArray,
+    cost_J: FloatArray,
+    budget: float,
+    restarts: int = 0,
 ) -> Indices:
     """Runs of least mean variance over a region within a budget: greedily per cost, then by exchanges until none helps (Fedorov 1972).
 
@@ -47,6 +52,7 @@ def v_optimal(
       precision_PxP: what is known before, in units of one over a run's noise variance; positive definite.
       cost_J: of the candidates.
       budget: all chosen runs together cost at most this.
+      restarts: random designs that are exchanged as well, against local optima.
     """
     spread_PxP = region_QxP.T @ region_QxP / len(region_QxP)
 
@@ -55,20 +61,46 @@ def v_optimal(
         moved = x_JxP @ covariance_PxP
         return np.sum((moved @ spread_PxP) * moved, axis=1) / (1 + np.sum(moved * x_JxP, axis=1))
 
-    return _optimal(gain, jacobian_JxP, precision_PxP, cost_J, budget)
+    def criterion(information: FloatArray) -> float:
+        return float(np.trace(np.linalg.solve(information, spread_PxP)))
+
+    return _optimal(gain, criterion, jacobian_JxP, precision_PxP, cost_J, budget, restarts)
 
 
-def d_optimal(jacobian_JxP: FloatArray, precision_PxP: FloatArray, cost_J: FloatArray, budget: float) -> Indices:
+def d_optimal(
+    jacobian_JxP: FloatArray, precision_PxP: FloatArray, cost_J: FloatArray, budget: float, restarts: int = 0
+) -> Indices:
     """Runs of the largest information about all parameters, ln det, within a budget; arguments as for :func:`v_optimal`."""
 
     def gain(covariance_PxP: FloatArray, x_JxP: FloatArray) -> FloatArray:
         """What one more run adds to ln det."""
         return np.log1p(np.sum((x_JxP @ covariance_PxP) * x_JxP, axis=1))
 
-    return _optimal(gain, jacobian_JxP, precision_PxP, cost_J, budget)
+    def criterion(information: FloatArray) -> float:
+        return -float(np.linalg.slogdet(information)[1])
+
+    return _optimal(gain, criterion, jacobian_JxP, precision_PxP, cost_J, budget, restarts)
 
 
-def _optimal(gain: Gain, x_JxP: FloatArray, precision_PxP: FloatArray, cost_J: FloatArray, budget: float) -> Indices:
+def _optimal(
+    gain: Gain,
+    criterion: Callable[[FloatArray], float],
+    x_JxP: FloatArray,
+    precision_PxP: FloatArray,
+    cost_J: FloatArray,
+    budget: float,
+    restarts: int,
+) -> Indices:
+    """The best of exchanges from the greedy design and from random ones."""
+    rng = np.random.default_rng(0)
+    starts = [_greedy(gain, x_JxP, precision_PxP, cost_J, budget)]
+    starts += [random_runs(cost_J, budget, rng) for _ in range(restarts)]
+    ends = [_exchanged(start, gain, x_JxP, precision_PxP, cost_J, budget) for start in starts]
+    return min(ends, key=lambda some: criterion(precision_PxP + x_JxP[some].T @ x_JxP[some]))
+
+
+def _greedy(gain: Gain, x_JxP: FloatArray, precision_PxP: FloatArray, cost_J: FloatArray, budget: float) -> Indices:
+    """Run by run by what the next adds per cost."""
     chosen: Indices = []
     information, left = precision_PxP.copy(), budget
     free = np.ones(len(cost_J), bool)
@@ -78,14 +110,16 @@ def _optimal(gain: Gain, x_JxP: FloatArray, precision_PxP: FloatArray, cost_J: F
         chosen.append(best)
         information += np.outer(x_JxP[best], x_JxP[best])
         free[best], left = False, left - cost_J[best]
-    return _exchanged(chosen, gain, x_JxP, information, cost_J, left)
+    return chosen
 
 
 def _exchanged(
-    chosen: Indices, gain: Gain, x_JxP: FloatArray, information: FloatArray, cost_J: FloatArray, spare: float
+    chosen: Indices, gain: Gain, x_JxP: FloatArray, precision_PxP: FloatArray, cost_J: FloatArray, budget: float
 ) -> Indices:
     """Swaps a run for the best affordable one while another is worth more in its place."""
     chosen = list(chosen)
+    information = precision_PxP + x_JxP[chosen].T @ x_JxP[chosen]
+    spare = budget - float(cost_J[chosen].sum())
     improved = True
     while improved:
         improved = False
