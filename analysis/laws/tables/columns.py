@@ -105,7 +105,8 @@ def recognise(frame: pd.DataFrame, asked: Mapping[str, str], source: str) -> Rec
         said.append("columns as told: " + _listed(mapping))
     names = [str(name) for name in frame.columns]
     own = {name: name for name in names if (name in OURS or name.startswith(OPEN)) and name not in mapping}
-    taken = set(mapping.values())
+    # The column of clusters is mostly one of names, which stays one.
+    taken = {theirs for ours, theirs in mapping.items() if ours != "cluster"}
     guessed = {}
     for ours in ALIASES:
         if ours in mapping:

@@ -16,9 +16,9 @@ from analysis.laws.tables.found import Found
 from analysis.laws.tables.reading import Reading
 
 NATS_PER_TOKEN = "nats per token"
-# The best models published reach 0.55 to 0.6 bits per byte of prose, and tokens of usual vocabularies hold 4 bytes and more: 1.6 nats
-# per token is below that, and above what most models reach in bits per byte.
-LOW_NATS = 1.6
+# The best models published reach 0.55 to 0.6 bits per byte of prose, and tokens of usual vocabularies hold 4 bytes and more, so that few
+# runs are below 1.6 nats per token and hardly any below 1.2 (0.43 bits per byte); in bits per byte most are.
+LOW_NATS, LEAST_NATS = 1.6, 1.2
 _BYTES_PER_TOKEN = 4.0
 # The loss of a guess among exp(13) = 442 thousand tokens, more than any usual vocabulary has.
 HIGH_NATS = 13.0
@@ -87,11 +87,11 @@ def converted(frame: pd.DataFrame, reading: Reading, checked: pd.Series, found: 
         return Converted(
             _from_perplexity(frame, columns, checked, found),
             NATS_PER_TOKEN,
-            (f"losses are ln(perplexity), {NATS_PER_TOKEN}",),
+            (f"losses were perplexities, and are {NATS_PER_TOKEN} now",),
             questions,
         )
     factor: float | pd.Series = unit.nats
-    how = f"{unit.nats:.6g}"
+    how = f"{unit.nats:.6g} nats a bit" if unit.nats < 1.0 else ""
     if unit.per_byte:
         bytes_per_token = _bytes_per_token(frame, reading, checked, found)
         if bytes_per_token is None:
@@ -100,10 +100,12 @@ def converted(frame: pd.DataFrame, reading: Reading, checked: pd.Series, found: 
                 "(a column bytes_per_token or --bytes_per_token converts them)"
             )
             return Converted(frame, unit.in_words, (), (*questions, stays))
-        factor, how = unit.nats * bytes_per_token, f"{how} times the bytes per token"
+        factor, how = unit.nats * bytes_per_token, " and ".join(filter(None, (how, "the bytes of a token")))
     errors = [name for name in columns.values() if name in frame.columns]
     scaled = frame.assign(**{name: factor * frame[name] for name in (*columns, *errors)})
-    return Converted(scaled, NATS_PER_TOKEN, (f"losses are {unit.in_words} times {how}, {NATS_PER_TOKEN}",), questions)
+    return Converted(
+        scaled, NATS_PER_TOKEN, (f"losses were {unit.in_words}, and are {NATS_PER_TOKEN} now, by {how}",), questions
+    )
 
 
 def _from_perplexity(frame: pd.DataFrame, columns: dict[str, str], checked: pd.Series, found: Found) -> pd.DataFrame:
@@ -153,12 +155,11 @@ def _questions(losses: pd.Series, checked: pd.Series, unit: str | None, found: F
     if known.empty:
         return ()
     span = f"{known.min():.4g} to {known.max():.4g}"
-    if unit is None and known.max() < LOW_NATS:
-        best = LOW_NATS / (_BYTES_PER_TOKEN * math.log(2.0))
+    if unit is None and (known.max() < LOW_NATS or known.min() < LEAST_NATS):
+        bits = known.min() / (_BYTES_PER_TOKEN * math.log(2.0))
         return (
-            f"every loss is below {LOW_NATS} ({span}): that looks like bits or nats per byte, for with {_BYTES_PER_TOKEN:.0f} bytes a token "
-            f"{LOW_NATS} nats per token are {best:.2f} bits per byte, which few models reach; say --loss_unit=bits_per_byte or "
-            "nats_per_byte, or --loss_unit=nats if it is right",
+            f"losses of {span} look like bits or nats per byte: at {_BYTES_PER_TOKEN:.0f} bytes a token the lowest would be {bits:.2f} bits per "
+            "byte, which few models reach; say --loss_unit=bits_per_byte or nats_per_byte, or --loss_unit=nats if it is right",
         )
     high = checked & (losses > told.largest)
     if unit == "perplexity" and known.max() < HIGH_NATS:

@@ -40,6 +40,7 @@ def test_without_steps_the_tokens_number_them():
 def test_a_column_of_clusters_is_kept():
     found = built(checkpoints().assign(data_seed=[0, 1] * 10), cluster="data_seed")
     assert found.frame["cluster"].nunique() == 2 and found.frame["run_id"][0] == "gpt-0@1000"
+    assert built(checkpoints(), cluster="run_name").frame["run_id"][0] == "gpt-0@1000", "it is the column of names, too"
 
 
 def test_seeds_of_one_name_are_runs_of_their_own():
