@@ -1,6 +1,7 @@
 """Run directories as the planner's jobs: learning curves of runs that are being trained, and of those that are finished."""
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from etils import epath
@@ -25,8 +26,8 @@ def running(root: str, parameters: str) -> list[Job]:
     if not epath.Path(root).is_dir():
         raise DataError(f"{root} is not a directory", "name the directory of the runs by --watch")
     jobs = []
-    for path in sorted(epath.Path(root).rglob("spec.json")):
-        run = RunDirectory(path.parent)
+    for path in sorted(_directories(epath.Path(root))):
+        run = RunDirectory(path)
         if run.record() is not None:
             continue
         spec = run.spec
@@ -47,6 +48,16 @@ def finished(table: RunsTable) -> dict[str, Finished]:
             if job is not None:
                 runs[row.run_id] = Finished(job, row.loss)
     return runs
+
+
+def _directories(root: epath.Path) -> Iterator[epath.Path]:
+    """Run directories at any depth, without listing what is inside them."""
+    if (root / "spec.json").exists():
+        yield root
+        return
+    for path in root.iterdir():
+        if path.is_dir():
+            yield from _directories(path)
 
 
 def _job(run: RunDirectory, name: str, params: float, horizon: float) -> Job | None:

@@ -1,6 +1,6 @@
 """Planners against each other by simulation: who finds the optimum at the target best for a tenth of the grid's cost?
 
-    python -m analysis.laws.planning.comparison [--published=DIR] [--repetitions=8] [--share=0.1]
+    python -m analysis.laws.planning.comparison [--published=DIR] [--repetitions=6] [--share=0.1]
 
 Every method starts from the same six cheap runs, sees only the losses of the runs it chose, and spends what is left of a tenth of
 the cost of all runs, in rounds of at most three. What it found is read in the same way for all of them: from the suite's own fit (sum
@@ -189,7 +189,7 @@ def main() -> None:
     parser.add_argument(
         "--published", type=pathlib.Path, help="directory of the published tables; without it, known laws only"
     )
-    parser.add_argument("--repetitions", type=int, default=8)
+    parser.add_argument("--repetitions", type=int, default=6)
     parser.add_argument("--share", type=float, default=SHARE, help="of the cost of all runs")
     given = parser.parse_args()
     started = time.monotonic()

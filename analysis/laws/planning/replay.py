@@ -103,7 +103,8 @@ def summary(found: list[Replayed]) -> Iterator[str]:
         yield f"none of {len(found)} runs would have been decided before its end"
         return
     saved = sum(item.verdict.remaining_seconds for item in stopped)
-    whole = sum(item.run.job.horizon / item.run.job.tokens_per_second for item in found)
+    # A branch's own steps begin where it left its trunk.
+    whole = sum((item.run.job.horizon - item.run.job.tokens[0]) / item.run.job.tokens_per_second for item in found)
     errors = np.array([item.error for item in stopped])
     yield (
         f"{len(stopped)} of {len(found)} runs would have been decided, at {100 * np.median([item.verdict.job.progress for item in stopped]):.0f}% "
