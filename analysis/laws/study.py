@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from analysis.laws import critical_batch, kaplan, parametric
-from analysis.laws.errors import TableError
+from analysis.laws import critical_batch, downstream, kaplan, parametric
+from analysis.laws.accounting import conventions
 from analysis.laws.fitting import fit as fitting
 from analysis.laws.fitting import objectives, recipes
 from analysis.laws.forecasts import check, ensemble, forecast, validation
@@ -15,10 +15,10 @@ from analysis.laws.forms import broken, data_constrained, over_training, skaling
 from analysis.laws.forms import kaplan as kaplan_forms
 from analysis.laws.forms.form import Form
 from analysis.laws.intervals import bootstrap, noise
-from analysis.laws.optima import comparison, envelope, inference, isoflop, optimal
-from analysis.laws.result import NotFitted, Result, finite
+from analysis.laws.optima import akima, comparison, envelope, hull, inference, isoflop, lowest_size, optimal
+from analysis.laws.result import NotFitted, Result
 from analysis.laws.tables import cost
-from analysis.laws.tables.table import PAIRED_FLOPS, Conventions, RunsTable
+from analysis.laws.tables.table import RunsTable
 
 SCHEMA_VERSION = 1
 
@@ -26,6 +26,7 @@ MEAN_HUBER = "mean_huber"
 # Hoffmann et al.'s grid has 4,500 starts; a tenth of them says the same in seconds.
 _STARTS_OF_RECIPE = 10
 _RUNS_PER_PARAMETER = 3
+_TASK_REPLICATES = 400
 _REPEATED = 1 + 1e-9
 
 
@@ -59,37 +60,6 @@ class Options:
 
 
 @dataclasses.dataclass(frozen=True)
-class UnderConvention:
-    """How the parametric law moves when parameters and FLOPs are counted otherwise.
-
-    Attributes:
-      parameters, flops: the conventions.
-      alpha, beta, irreducible: of the parametric law.
-      a: d ln N_opt / d ln C between `low_flops` and `high_flops`, the compute of the runs so counted.
-      objective: sum of Huber losses.
-      held_out_error_percent: of the first held-out run; None without one.
-    """
-
-    parameters: str
-    flops: str
-    alpha: float
-    beta: float
-    irreducible: float
-    a: float
-    low_flops: float
-    high_flops: float
-    objective: float
-    held_out_error_percent: float | None
-
-    def to_json(self) -> dict[str, Any]:
-        """Every field as JSON values."""
-        return {
-            name: finite(value) if isinstance(value, float) else value
-            for name, value in dataclasses.asdict(self).items()
-        }
-
-
-@dataclasses.dataclass(frozen=True)
 class Study:
     """Everything that was fitted to one table.
 
@@ -118,7 +88,7 @@ class Study:
     approaches: list[comparison.Approach]
     inference_aware: list[inference.InferenceAware]
     checks: list[check.Check]
-    conventions: list[UnderConvention]
+    conventions: list[conventions.UnderConvention]
     cost: cost.StudyCost
 
     @property
@@ -184,11 +154,15 @@ def fit_all(table: RunsTable, options: Options = Options()) -> Study:
     surface = dataclasses.replace(surface, flags=(*surface.flags, *_slope_flags(surface, table), *run_noise.flags))
     fitted = [
         envelope.fit(table, draws, options.level),
+        lowest_size.fit(table, draws, options.level),
+        hull.fit(table, draws, options.level),
         isoflop.fit(table, draws, options.level, surface),
+        akima.fit(table, draws, options.level),
         surface,
         *kaplan.fit_all(table, draws, options.level, surface, options.minimised),
         *_other_forms(table, draws, options),
         *_batch_laws(table, draws, options),
+        *_downstream(table, options),
     ]
     laws = {law.name: law for law in fitted}
     forecaster = ensemble.fit(points_of(table))
@@ -216,7 +190,7 @@ def fit_all(table: RunsTable, options: Options = Options()) -> Study:
         comparison.compare(laws, table, allocated),
         _inference_aware(surface, allocated, options),
         checks,
-        _other_conventions(table, options),
+        conventions.side_by_side(table, draws, options.level, options.minimised),
         cost.cost_of_study(table),
     )
 
@@ -268,6 +242,15 @@ def _batch_laws(table: RunsTable, draws: bootstrap.Draws, options: Options) -> l
     return [batch, *(fitting.fit(form, corrected, draws, options.level, options.minimised) for form in forms)]
 
 
+def _downstream(table: RunsTable, options: Options) -> list[Result | NotFitted]:
+    """Accuracy from loss, where runs were asked questions."""
+    asked = np.isfinite(table.frame[["accuracy", "trials"]].to_numpy(np.float64)).all(axis=1)
+    if not asked.any():
+        return []
+    rng = np.random.default_rng(options.seed)
+    return [downstream.fit(table.frame[asked], min(options.bootstrap, _TASK_REPLICATES), options.level, rng)]
+
+
 def _inference_aware(
     surface: Result, allocated: list[optimal.ComputeOptimal], options: Options
 ) -> list[inference.InferenceAware]:
@@ -292,34 +275,3 @@ def _slope_flags(surface: Result, table: RunsTable) -> tuple[str, ...]:
         f"a, b and G are the closed form's, for C = 6·N·D; in {table.conventions.flops} FLOPs N_opt grows as C^{found.a.value:.3g} "
         f"between {found.low_flops:.3g} and {found.high_flops:.3g} FLOPs, and otherwise elsewhere",
     )
-
-
-def _other_conventions(table: RunsTable, options: Options) -> list[UnderConvention]:
-    """The parametric law under every convention the runs know; without bootstrap, so it costs a tenth of a second each."""
-    found = []
-    names = table.flop_conventions()
-    for parameters in ("total", "non_embedding"):
-        if f"params_{parameters}" not in table.raw.columns:
-            continue
-        law = None
-        for flops in dict.fromkeys(
-            [name for name in (PAIRED_FLOPS[parameters], table.conventions.flops) if name in names] + list(names)
-        ):
-            try:
-                other = table.under(Conventions(parameters, flops, table.conventions.domain))
-            except TableError:
-                # Sizes that differ in one count may be too few in another; that must not cost the fit in hand.
-                continue
-            # L(N, D) does not depend on how compute is counted; its optimum for a budget does.
-            law = law or parametric.fit(other, level=options.level, objective=options.minimised)
-            error = None
-            if len(other.held_out):
-                first = other.held_out.iloc[0]
-                error = float(100 * (first["loss"] / law.predict(first["params"], first["tokens"]).value[0] - 1))
-            value = {name: item.value for name, item in law.parameters.items()}
-            slope = optimal.exponents(law, other)
-            found.append(UnderConvention(
-                parameters, flops, value["alpha"], value["beta"], value["E"], slope.a.value, slope.low_flops, slope.high_flops,
-                law.objective, error,
-            ))  # fmt: skip
-    return found

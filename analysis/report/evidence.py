@@ -5,8 +5,9 @@ from html import escape
 
 import numpy as np
 
+from analysis.laws.accounting.conventions import UnderConvention
 from analysis.laws.forecasts.check import Check
-from analysis.laws.study import Study, UnderConvention
+from analysis.laws.study import Study
 from analysis.report.figures import Drawn
 from analysis.report.formatting import interval, number, percent, short
 from analysis.report.markup import cell, count_cell, figures, flag_list, paragraph, table
@@ -105,13 +106,14 @@ def approaches(study: Study, drawn: Mapping[str, Drawn]) -> str:
         f"N_opt ∝ C^a and D_opt ∝ C^b with {level} intervals. The last column is the compute that they were read from: the points of "
         "approaches 1 and 2, all runs of approach 3. Beyond it they are extrapolated."
     )
+    main = [item for item in study.approaches if item.is_main]
     optima = [
         [number(best.flops, 3), number(best.beyond, 2)]
-        + [count_cell(values[index]) for item in study.approaches for values in (item.params, item.tokens)]
+        + [count_cell(values[index]) for item in main for values in (item.params, item.tokens)]
         for index, best in enumerate(study.compute_optimal)
     ]
     header = ["FLOPs", "× fitted"]
-    header += [f"{letter}, approach {item.title[0]}" for item in study.approaches for letter in ("N", "D")]
+    header += [f"{letter}, approach {item.title[0]}" for item in main for letter in ("N", "D")]
     caption = f"N_opt and D_opt by each approach with {level} intervals; × fitted is the budget over the largest compute in the fit."
     return (
         table(["approach", "a", "b", "FLOPs"], exponents, (1, 2, 3), about)
@@ -126,7 +128,7 @@ def other_conventions(study: Study) -> str:
     first = {name: next(item for item in study.conventions if item.parameters == name) for name in counted}
     fits = [
         [
-            PARAMETERS[name], *(number(value, 4) for value in (item.alpha, item.beta, item.irreducible)), number(item.objective, 3),
+            PARAMETERS[name], *(cell(item.law.parameters[key], 4) for key in ("alpha", "beta", "E")), number(item.law.objective, 3),
             "–" if item.held_out_error_percent is None else f"{item.held_out_error_percent:+.2f}%",
         ]
         for name, item in first.items()
@@ -135,32 +137,26 @@ def other_conventions(study: Study) -> str:
         "L(N, D) fitted with N counted either way; it does not depend on how FLOPs are counted. Embeddings weigh most in the smallest "
         "models, so the exponents move with the count; the held-out column says which one extrapolates."
     )
-    by_flops: dict[str, dict[str, UnderConvention]] = {}
-    for item in study.conventions:
-        by_flops.setdefault(item.flops, {})[item.parameters] = item
     slopes = [
         [
-            flops,
-            *(number(found[name].a, 4) if name in found else "–" for name in counted),
-            _range(next(iter(found.values()))),
+            PARAMETERS[item.parameters], item.flops, cell(item.exponents.a), "–" if item.moved is None else cell(item.moved),
+            _range(item),
         ]
-        for flops, found in by_flops.items()
-    ]
+        for item in study.conventions
+    ]  # fmt: skip
     caption = (
         "The exponent a of N_opt for a budget of the named FLOPs, by the count of N: the mean slope of ln N_opt over ln C from the "
-        "cheapest to the dearest run, whose FLOPs stand in the last column."
+        "cheapest to the dearest run, whose FLOPs stand in the last column. Moved is a against the first row, Kaplan's way of counting where it is "
+        "known; the same replicates serve every row."
     )
     header = ["parameters", "alpha", "beta", "E", "objective", "held-out error"]
     return table(header, fits, range(1, 6), about) + table(
-        ["FLOPs", *(f"a, {PARAMETERS[name]}" for name in counted), "between FLOPs"],
-        slopes,
-        range(1, len(counted) + 2),
-        caption,
+        ["N", "FLOPs of the budget", "a", "moved", "between FLOPs"], slopes, range(2, 5), caption
     )
 
 
 def _range(item: UnderConvention) -> str:
-    return f"{number(item.low_flops, 3)} and {number(item.high_flops, 3)}"
+    return f"{number(item.exponents.low_flops, 3)} and {number(item.exponents.high_flops, 3)}"
 
 
 def exponent_in_words(study: Study) -> str:

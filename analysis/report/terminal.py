@@ -113,20 +113,17 @@ def _inference_aware(study: Study) -> Iterator[str]:
 def _approaches(study: Study) -> Iterator[str]:
     """Chinchilla's three, their exponents and N_opt at the same budgets."""
     yield "Chinchilla's approaches:"
-    yield f"{'approach':24}{'a':>8}  {'interval':20}{'b':>8}  {'interval':20}read over FLOPs"
+    yield f"{'approach':28}{'a':>8}  {'interval':20}{'b':>8}  {'interval':20}read over FLOPs"
     for item in study.approaches:
         a, b = item.exponents.a, item.exponents.b
         yield (
-            f"{item.title:24}{number(a.value, 3):>8}  {interval(a, 3):20}{number(b.value, 3):>8}  {interval(b, 3):20}"
+            f"{item.title:28}{number(a.value, 3):>8}  {interval(a, 3):20}{number(b.value, 3):>8}  {interval(b, 3):20}"
             f"{number(item.exponents.low_flops, 3)} to {number(item.exponents.high_flops, 3)}"
         )
-    yield (
-        f"{'N_opt at FLOPs':>16}" + "".join(f"  {'approach ' + item.title[0]:30}" for item in study.approaches).rstrip()
-    )
+    main = [item for item in study.approaches if item.is_main]
+    yield f"{'N_opt at FLOPs':>16}" + "".join(f"  {'approach ' + item.title[0]:30}" for item in main).rstrip()
     for index, best in enumerate(study.compute_optimal):
-        optima = (
-            f"{short(item.params[index].value)} {short_interval(item.params[index])}" for item in study.approaches
-        )
+        optima = (f"{short(item.params[index].value)} {short_interval(item.params[index])}" for item in main)
         yield f"{number(best.flops, 3):>16}" + "".join(f"  {text:30}" for text in optima).rstrip()
 
 

@@ -21,6 +21,10 @@ TITLES = {
 }
 
 
+# The three whose optima stand side by side; the others are variants, whose exponents are listed.
+MAIN = (envelope.NAME, isoflop.NAME, parametric.NAME)
+
+
 @dataclasses.dataclass(frozen=True)
 class Approach:
     """What one approach says of the compute-optimal model.
@@ -41,6 +45,11 @@ class Approach:
     def title(self) -> str:
         """Its number in the paper and what it does."""
         return TITLES[self.name]
+
+    @property
+    def is_main(self) -> bool:
+        """Whether it is one of the three, and no variant."""
+        return self.name in MAIN
 
     def to_json(self, budgets: tuple[float, ...]) -> dict[str, Any]:
         """The entry of laws.json; `budgets` are the FLOPs of `params` and `tokens`."""

@@ -17,8 +17,10 @@ from analysis.report.formatting import interval, number, short
 from tests.analysis.conftest import noise_free_frame
 
 LAWS = (
-    "chinchilla_envelope", "chinchilla_isoflop", "chinchilla_parametric", "kaplan_n", "kaplan_n_offset", "kaplan_d", "kaplan_d_offset",
-    "kaplan_c", "kaplan_c_offset", "kaplan_nd", "skaling", "over_training", "broken_power_law", "critical_batch", "kaplan_c_min", "kaplan_ns",
+    "chinchilla_envelope", "chinchilla_envelope_lowest_size", "chinchilla_envelope_hull", "chinchilla_isoflop", "chinchilla_isoflop_akima",
+    "chinchilla_parametric", "kaplan_n", "kaplan_n_offset", "kaplan_d", "kaplan_d_offset",
+    "kaplan_c", "kaplan_c_offset", "kaplan_nd", "skaling", "over_training",
+    "broken_power_law", "critical_batch", "kaplan_c_min", "kaplan_ns",
 )  # fmt: skip
 ORIGIN = html.Provenance((("command", "python -m analysis.fit_laws --runs=<ladder>"), ("token store", "s" * 8)))
 
