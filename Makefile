@@ -11,7 +11,8 @@ demo: setup
 	$(BIN)/python -m scaling.prepare_data --gin_file=configs/data/sotu_bpe512.gin
 	# 70: all finished, some diverged and are recorded so; the fit leaves those out and says so.
 	$(BIN)/python -m launch.sweep --gin_file=configs/sweeps/cpu_demo.gin || test $$? -eq 70
-	$(BIN)/python -m analysis.fit_laws --runs=$(RUNS) --output_dir=$(REPORT) --title="Scaling laws of the CPU demo"
+	# 3: written, but the law's certificate objects, and the output says why.
+	$(BIN)/python -m analysis.fit_laws --runs=$(RUNS) --output_dir=$(REPORT) --title="Scaling laws of the CPU demo" || test $$? -eq 3
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile
