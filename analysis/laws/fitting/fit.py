@@ -10,6 +10,7 @@ from analysis.laws.fitting import solve
 from analysis.laws.fitting.objectives import HUBER, Objective
 from analysis.laws.forms.form import Form, evaluate, is_centred
 from analysis.laws.intervals import bootstrap
+from analysis.laws.intervals.spread import Spread, spread
 from analysis.laws.result import Certificate, Estimate, Predictor, Result, estimate
 from analysis.laws.tables.table import RunsTable
 
@@ -32,6 +33,7 @@ class FormFit:
       flags: what the fit itself says against its numbers.
       residual_K: observed minus modelled response.
       method: of the intervals.
+      spread: what intervals are read from; None where `replicates` are all there is.
     """
 
     theta: FloatArray
@@ -41,6 +43,7 @@ class FormFit:
     flags: tuple[str, ...]
     residual_K: FloatArray
     method: str
+    spread: Spread | None = None
 
 
 def variables(form: Form, table: RunsTable) -> FloatArray:
@@ -80,7 +83,8 @@ def fit_form(
     centre_V = centre_of(form, x_KxV)
     centred = x_KxV - centre_V
     optimum = solve.solve(form, centred, y_K, w_K, objective)
-    refits = bootstrap.refit(form, centred, y_K, w_K, optimum, draws, objective)
+    found = spread(form, centred, centre_V, y_K, w_K, optimum, draws, objective)
+    refits = found.refits
     residual_K = y_K - evaluate(form, optimum.theta[None], centred)[0]
     unbounded = _unbounded(form, refits.theta, form.bounds(y_K))
     certificate = optimum.certificate
@@ -88,13 +92,14 @@ def fit_form(
         certificate = dataclasses.replace(certificate, identifiability="none")
     flags = (*_flags(optimum.certificate, refits, len(draws), len(y_K), len(form.names)), *unbounded)
     return FormFit(
-        form.uncentred(optimum.theta[None], centre_V)[0],
-        form.uncentred(refits.theta, centre_V),
+        found.theta,
+        found.replicates,
         optimum.objective,
         certificate,
         (*flags, *_misfit(residual_K, draws)),
         residual_K,
-        draws.method if len(draws) else "no bootstrap",
+        found.method,
+        found,
     )
 
 
@@ -157,6 +162,8 @@ def result_of(
 
 
 def _estimates(readings: dict[str, Callable], fitted: FormFit, level: float) -> dict[str, Estimate]:
+    if fitted.spread is not None:
+        return {name: fitted.spread.estimate(name, reading, level) for name, reading in readings.items()}
     return {
         name: estimate(reading(fitted.theta[None])[0], reading(fitted.replicates), level, fitted.method)
         for name, reading in readings.items()

@@ -44,6 +44,16 @@ class Objective:
     scale: float = 1.0
     approach: tuple[float, ...] = ()
 
+    @property
+    def is_huber(self) -> bool:
+        """Whether losses are Huber's of the residual, over delta = knob."""
+        return self.point is _huber
+
+    @property
+    def is_squares(self) -> bool:
+        """Whether losses are squares of residuals, of the logarithm or of the loss itself."""
+        return self.point in (_squares, _raw_squares)
+
 
 def _huber(value: Any, observed: Any, delta: Any) -> Point:
     residual = value - observed

@@ -6,13 +6,14 @@ independent runs would narrow the intervals of everything that varies between si
 
 Two schemes, chosen by the number of clusters and written into the result:
 
-- **cases** (at least :data:`CASES_FROM` clusters): clusters are drawn with replacement within strata of like size, so
-  that every replicate spans the sizes of the design (Davison and Hinkley 1997, section 3.2).
-- **noise** (fewer; a parametric bootstrap): a ladder of seven trunks cannot be resampled, since replicates would lose
-  whole sizes and the law its footing, and within strata of one trunk nothing would vary. The design stays and the losses
-  vary around the fitted law by a noise that trunks share and a noise of every branch, both estimated by
-  :mod:`analysis.laws.intervals.noise` with replicates as a floor; the scale is drawn as well (its chi-square of few degrees of
-  freedom), which widens small-sample intervals as Student's t does.
+- **noise** (a parametric bootstrap): the design stays, and the losses vary around the fitted law by a noise that trunks share and a noise
+  of every branch. Both standard deviations are drawn anew for every replicate from what the residuals say of them
+  (:mod:`analysis.laws.intervals.components`), which widens small-sample intervals as Student's t does.
+- **cases** (at least :data:`CASES_FROM` clusters): clusters are drawn with replacement within strata of like size, so that every
+  replicate spans the sizes of the design (Davison and Hinkley 1997, section 3.2). It asks nothing of the noise, but needs many clusters:
+  a ladder of seven trunks would lose whole sizes and the law its footing.
+
+:mod:`analysis.laws.simulation.calibration` measures what either covers.
 
 Approaches 1 and 2 need the design (curves and slices), so they use the noise scheme in both cases; having no law of
 their own for the loss, they add the noise to what was measured.
@@ -31,8 +32,14 @@ from analysis.laws.tables.table import RunsTable
 
 FloatArray = npt.NDArray[np.float64]
 
-CASES_FROM = 20
+CASES_FROM = 100
 _SMALLEST_STRATUM = 3
+
+AUTOMATIC, NOISE, CASES = "automatic", "noise", "cases"
+SCHEMES = (AUTOMATIC, NOISE, CASES)
+# A profile is held against replicates with noise, or (PROFILE_CHI2) against the chi-square that asks for independent runs.
+PERCENTILE, BCA, PROFILE, PROFILE_CHI2 = "percentile", "bca", "profile", "profile_chi2"
+INTERVALS = (PERCENTILE, BCA, PROFILE, PROFILE_CHI2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,11 +48,15 @@ class Draws:
 
     Attributes:
       noise_RxK: deviations of ln L for the noise scheme.
-      weights_RxK: multiplicities of runs for the case scheme; None where there are too few clusters.
+      weights_RxK: multiplicities of runs for the case scheme; None for the noise scheme.
+      cluster_K: the cluster of every run, int64[K]; None where every run is one.
+      interval: what the refits become, one of :data:`INTERVALS`.
     """
 
     noise_RxK: FloatArray
     weights_RxK: FloatArray | None = None
+    cluster_K: npt.NDArray[np.int64] | None = None
+    interval: str = PERCENTILE
 
     def __len__(self) -> int:
         """R."""
@@ -53,36 +64,47 @@ class Draws:
 
     def noise_only(self) -> "Draws":
         """The same draws without the case scheme."""
-        return Draws(self.noise_RxK)
+        return dataclasses.replace(self, weights_RxK=None)
 
     def rows(self, index: npt.NDArray) -> "Draws":
         """The draws of a subset of the runs."""
-        return Draws(self.noise_RxK[:, index], None if self.weights_RxK is None else self.weights_RxK[:, index])
+        weights_RxK = None if self.weights_RxK is None else self.weights_RxK[:, index]
+        cluster_K = None if self.cluster_K is None else np.unique(self.cluster_K[index], return_inverse=True)[1]
+        return Draws(self.noise_RxK[:, index], weights_RxK, cluster_K, self.interval)
 
     @property
     def method(self) -> str:
         """How intervals of a law that is refitted came about, for `method` in laws.json."""
         if self.weights_RxK is not None:
-            return f"percentile of {len(self)} bootstrap replicates over runs, stratified by size"
-        return self._noise_added("the fitted law")
+            return f"{self._reading} of {len(self)} bootstrap replicates over runs, stratified by size"
+        return self._noise_added("the fitted law", self._reading)
+
+    @property
+    def _reading(self) -> str:
+        return "BCa" if self.interval == BCA else "percentile"
 
     @property
     def method_of_readings(self) -> str:
         """The same of approaches 1 and 2, whose replicates vary what was measured."""
-        return self._noise_added("the measured losses")
+        return self._noise_added("the measured losses", "percentile")
 
-    def _noise_added(self, centre: str) -> str:
+    def _noise_added(self, centre: str, reading: str) -> str:
         if not len(self):
             return "no bootstrap"
-        return (
-            f"percentile of {len(self)} bootstrap replicates: Gaussian noise, shared within trunks, added to {centre}"
-        )
+        return f"{reading} of {len(self)} bootstrap replicates: Gaussian noise, shared within trunks, added to {centre}"
 
 
 NO_DRAWS = Draws(np.zeros((0, 1)))
 
 
-def draw(table: RunsTable, noise: Noise, replicates: int, rng: np.random.Generator) -> Draws:
+def draw(
+    table: RunsTable,
+    noise: Noise,
+    replicates: int,
+    rng: np.random.Generator,
+    scheme: str = AUTOMATIC,
+    interval: str = PERCENTILE,
+) -> Draws:
     """Draws resamplings of a table.
 
     Args:
@@ -90,16 +112,30 @@ def draw(table: RunsTable, noise: Noise, replicates: int, rng: np.random.Generat
       noise: what the noise scheme draws from.
       replicates: R.
       rng: the generator; equal generators give equal draws.
+      scheme: :data:`NOISE`, :data:`CASES`, or :data:`AUTOMATIC`, by the number of clusters.
+      interval: what the refits of these draws become, one of :data:`INTERVALS`.
+
+    Raises:
+      ValueError: the scheme or the interval is unknown.
     """
+    if scheme not in SCHEMES or interval not in INTERVALS:
+        raise ValueError(f"unknown scheme {scheme!r} or interval {interval!r}; known: {SCHEMES} and {INTERVALS}")
     cluster_K = table.codes("cluster")
     clusters, count = int(cluster_K.max()) + 1, len(table)
+    between_R, within_R = _scales(noise, replicates, rng)
+    shared = between_R[:, None] * rng.standard_normal((replicates, clusters))
+    noise_RxK = shared[:, cluster_K] + within_R[:, None] * rng.standard_normal((replicates, count))
+    if scheme == NOISE or (scheme == AUTOMATIC and clusters < CASES_FROM):
+        return Draws(noise_RxK, None, cluster_K, interval)
+    return Draws(noise_RxK, case_weights(cluster_K, strata(table), replicates, rng), cluster_K, interval)
+
+
+def _scales(noise: Noise, replicates: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+    """Standard deviations between and within trunks of every replicate, float64[R] each."""
+    if noise.components is not None:
+        return noise.components.draw(replicates, rng)
     scale_R = np.sqrt(noise.dof / rng.chisquare(noise.dof, replicates)) if replicates else np.zeros(0)
-    shared = noise.between * rng.standard_normal((replicates, clusters))
-    own = noise.within * rng.standard_normal((replicates, count))
-    noise_RxK = scale_R[:, None] * (shared[:, cluster_K] + own)
-    if clusters < CASES_FROM:
-        return Draws(noise_RxK)
-    return Draws(noise_RxK, case_weights(cluster_K, strata(table), replicates, rng))
+    return noise.between * scale_R, noise.within * scale_R
 
 
 def strata(table: RunsTable) -> npt.NDArray[np.int64]:
@@ -120,13 +156,20 @@ def strata(table: RunsTable) -> npt.NDArray[np.int64]:
 def case_weights(
     cluster_K: npt.NDArray[np.int64], stratum_K: npt.NDArray[np.int64], replicates: int, rng: np.random.Generator
 ) -> FloatArray:
-    """How often each run is drawn when clusters are drawn with replacement within strata, float64[R, K]."""
+    """How often each run counts when clusters are drawn with replacement within strata, float64[R, K].
+
+    Of m clusters m − 1 are drawn and count m/(m − 1) times (Rao and Wu 1988, *Resampling inference with complex survey data*, JASA 83): m
+    draws would give the variance of a stratum the factor (m − 1)/m, a third too little for strata of three.
+    """
     weights_RxG = np.zeros((replicates, int(cluster_K.max()) + 1))
     stratum_G = np.zeros(weights_RxG.shape[1], np.int64)
     stratum_G[cluster_K[::-1]] = stratum_K[::-1]
     for stratum in np.unique(stratum_G):
         members = np.flatnonzero(stratum_G == stratum)
-        weights_RxG[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), replicates)
+        size = len(members)
+        # A lone cluster cannot be left out.
+        drawn = max(1, size - 1)
+        weights_RxG[:, members] = size / drawn * rng.multinomial(drawn, np.full(size, 1 / size), replicates)
     return weights_RxG[:, cluster_K]
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from analysis.laws.fitting.objectives import HUBER_DELTA
+from analysis.laws.fitting.objectives import HUBER_DELTA, Objective
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -28,3 +28,24 @@ def deviance(objective: float, count: float, delta: float = HUBER_DELTA) -> floa
     inside = np.sqrt(2 * np.pi * scale_Q) * special.erf(delta / np.sqrt(2 * scale_Q))
     outside = 2 * scale_Q / delta * np.exp(-(delta**2) / (2 * scale_Q))
     return float(2 * count * np.min(np.log(inside + outside) + mean / scale_Q))
+
+
+def deviances(objective_R: FloatArray, count: float, objective: Objective) -> FloatArray:
+    """The same for any objective of residuals of free scale, float64[R]; infinite where the objective is.
+
+    Args:
+      objective_R: sums as reports print them.
+      count: residuals.
+      objective: what was summed.
+
+    Raises:
+      ValueError: the objective is no likelihood of residuals of free scale.
+    """
+    if objective.is_huber:
+        sum_R = np.asarray(objective_R) / objective.scale * objective.knob
+        return np.array(
+            [deviance(float(value), count, objective.knob) if np.isfinite(value) else np.inf for value in sum_R]
+        )
+    if objective.is_squares:
+        return count * np.log(np.maximum(np.asarray(objective_R), 1e-300) / count)
+    raise ValueError(f"{objective.name} has no scale to profile out")

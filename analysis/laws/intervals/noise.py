@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
+from analysis.laws.intervals.components import Components, components
 from analysis.laws.result import finite
 from analysis.laws.tables.table import RunsTable, grouped
 
@@ -59,6 +60,7 @@ class Noise:
       dof: degrees of freedom that the scale of the draws is worth.
       explanation: one sentence.
       lack_of_fit: the law's test against the replicates; None where they are too few.
+      components: what the residuals say of `between` and `within`, for draws; None where the law's Jacobian was not given.
     """
 
     replicate: float | None
@@ -68,6 +70,7 @@ class Noise:
     dof: int
     explanation: str
     lack_of_fit: LackOfFit | None = None
+    components: Components | None = None
 
     @property
     def total(self) -> float:
@@ -85,8 +88,9 @@ class Noise:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Every field, and `total`, as JSON values."""
+        """Every number, and `total`, as JSON values."""
         values = dataclasses.asdict(self) | {"total": self.total}
+        del values["components"]
         if self.lack_of_fit is not None:
             values["lack_of_fit"] = {
                 name: finite(value) for name, value in dataclasses.asdict(self.lack_of_fit).items()
@@ -143,7 +147,9 @@ def lack_of_fit(table: RunsTable, residual_K: FloatArray, num_parameters: int, w
     return LackOfFit(f, dof_worth, error_dof, float(stats.f.sf(f, dof_worth, error_dof)))
 
 
-def estimate(table: RunsTable, residual_K: FloatArray, num_parameters: int) -> Noise:
+def estimate(
+    table: RunsTable, residual_K: FloatArray, num_parameters: int, jacobian_PxK: FloatArray | None = None
+) -> Noise:
     """Splits the residuals of a fitted law by one-way analysis of variance over clusters, and holds them against replicates.
 
     The fit spends about three of its degrees of freedom between sizes, and the rest within, so both mean squares are
@@ -154,6 +160,8 @@ def estimate(table: RunsTable, residual_K: FloatArray, num_parameters: int) -> N
       table: the runs.
       residual_K: ln L minus the law's ln L.
       num_parameters: of the law.
+      jacobian_PxK: derivatives of the law's ln L, for draws that know how well the residuals tell the two variances; None for draws
+        that share one scale.
     """
     cluster_K = table.codes("cluster")
     count, clusters = len(residual_K), int(cluster_K.max()) + 1
@@ -187,6 +195,8 @@ def estimate(table: RunsTable, residual_K: FloatArray, num_parameters: int) -> N
         f"; lack of fit cannot be tested with {replicate_dof} degrees of freedom of replicates"
     )  # fmt: skip
     within_variance = max(0.0, total_variance - between_variance)
+    told = jacobian_PxK is not None and count > num_parameters
     return Noise(
-        replicate, replicate_dof, float(np.sqrt(between_variance)), float(np.sqrt(within_variance)), dof, words, fit
-    )
+        replicate, replicate_dof, float(np.sqrt(between_variance)), float(np.sqrt(within_variance)), dof, words, fit,
+        components(residual_K, cluster_K, jacobian_PxK) if told else None,
+    )  # fmt: skip
