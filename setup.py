@@ -16,6 +16,7 @@ CORE = [
     "orbax-checkpoint>=0.12.8",
     "pandas>=3.0",
     "pyarrow>=26.0",
+    "pyyaml>=6.0",
     "safetensors>=0.8",
     "scipy>=1.17",
     "sentencepiece>=0.2.3",

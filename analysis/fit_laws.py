@@ -146,7 +146,7 @@ def _seal(fitted: "Study", planned: list[preregistration.PlannedRun]) -> None:
     for run, forecast in zip(planned, made, strict=True):
         low, high = forecast.interval
         print(
-            f"sealed {run.name}: {forecast.value:.4f} nats per token, {100 * forecast.level:.0f}% interval [{low:.4f}, {high:.4f}]"
+            f"sealed {run.name}: {forecast.value:.4f} {fitted.table.loss_unit}, {100 * forecast.level:.0f}% interval [{low:.4f}, {high:.4f}]"
         )
     print(
         f"sealed {len(planned)} forecasts in {target}, sha256 {document['sha256']}: publish the digest before the runs start"

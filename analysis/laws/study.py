@@ -128,6 +128,8 @@ class Study:
             "conventions": counted,
             "options": dataclasses.asdict(self.options) | {"budgets": list(self.options.budgets)},
             "table_flags": list(table.flags),
+            "recognised": list(table.recognised),
+            "loss_unit": table.loss_unit,
             # Every law says what its N and C are, for it may be read apart from the rest.
             "laws": {name: law.to_json() | {"conventions": counted} for name, law in self.laws.items()},
             "compute_optimal": [item.to_json() for item in self.compute_optimal],
@@ -174,7 +176,7 @@ def fit_all(table: RunsTable, options: Options = Options()) -> Study:
                 surface, table, run_noise, forecaster, params=row.params, tokens=row.tokens, flops=row.flops, rng=rng,
                 level=options.level,
             ),
-            row.name, row.loss_standard_error,
+            row.name, row.loss_standard_error, table.loss_unit,
         )
         for row in table.held_out.itertuples()
     ]  # fmt: skip

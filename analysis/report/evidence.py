@@ -29,7 +29,7 @@ def _verdict(check: Check) -> str:
     name = f"{escape(check.name)} " if check.title != check.run_id else ""
     causes = ", ".join(f"{cause} {percent(value)}" for cause, value in made.parts.items())
     verdict = (
-        f"<p>Run {name}<code>{escape(check.run_id)}</code>: predicted <b>{made.value:.4f}</b> nats per token, "
+        f"<p>Run {name}<code>{escape(check.run_id)}</code>: predicted <b>{made.value:.4f}</b> {check.unit}, "
         f"{100 * made.level:.0f}% interval [{made.interval[0]:.4f}, {made.interval[1]:.4f}]; measured <b>{check.measured:.4f}</b>, "
         f'<strong class="{kind}">{kind} the interval</strong>. The measured loss is {check.error_percent:+.2f}% off the prediction, '
         f"{check.sigma:+.2f} standard deviations.</p>"

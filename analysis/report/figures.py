@@ -85,7 +85,7 @@ def _drawn(study: Study) -> Iterator[Drawn]:
         figure,
         "loss_contours",
         "L(N, D)",
-        "Contours of the parametric law in nats per token, the runs, and the compute-efficient frontier.",
+        "Contours of the parametric law, the runs, and the compute-efficient frontier.",
     )
     if isinstance(by_isoflop, Result):
         figure = Figure((8.6, 4.2))

@@ -69,9 +69,11 @@ def _summary(study: Study) -> str:
         f"{len(frame)} runs of {len(set(study.table.codes('params').tolist()))} sizes, {number(frame['params'].min(), 3)} to "
         f"{number(frame['params'].max(), 3)} parameters ({study.table.conventions.parameters}), "
         f"{number(frame['flops'].min(), 3)} to {number(frame['flops'].max(), 3)} FLOPs ({study.table.conventions.flops}), loss on "
-        f"{study.table.conventions.domain} in nats per token. {evidence.exponent_in_words(study)}. {_cost(study)}"
+        f"{study.table.conventions.domain} in {study.table.loss_unit}. {evidence.exponent_in_words(study)}. {_cost(study)}"
     )
     # What speaks against the law as a whole must not stand far below the numbers that it spoils.
+    # Which columns of a foreign table were taken for what.
+    text += "".join(f" {line}" for line in study.table.recognised)
     verdict = ""
     if not study.trusted and study.parametric.certificate is not None:
         objections = "; ".join(study.parametric.certificate.objections)
@@ -156,7 +158,7 @@ def _law(law: Result | NotFitted, study: Study) -> str:
         "N": evidence.PARAMETERS[counted.parameters],
         "D": "training tokens",
         "C": f"FLOPs counted as {counted.flops}",
-        "L": f"nats per token on {counted.domain}",
+        "L": f"{study.table.loss_unit} on {counted.domain}",
     }
     meaning = "; ".join(f"{letter}: {words}" for letter, words in meanings.items() if letter in law.form)
     head = f"<h3>{escape(law.name)}</h3><p><code>{escape(law.form)}</code></p>{paragraph(meaning, soft=True)}"

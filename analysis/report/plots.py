@@ -79,7 +79,7 @@ def isoflop_curves(law: Result, table: RunsTable, ax: Axes) -> Axes:
             np.exp(vertex.position[0]), np.exp(vertex.log_loss[0]), "*", color=VERMILION, markersize=10, markeredgewidth=0,
             label="minimum" if part is slices[-1] else None,
         )  # fmt: skip
-    ax.set(xscale="log", xlabel=f"parameters ({table.conventions.parameters})", ylabel="loss (nats per token)")
+    ax.set(xscale="log", xlabel=f"parameters ({table.conventions.parameters})", ylabel=f"loss ({table.loss_unit})")
     _count_ticks(ax.xaxis)
     _grid(ax)
     _legend(ax, "read off size curves" if law.details["interpolated"] else "budget")
@@ -164,7 +164,10 @@ def loss_against_compute(
         )
     _held_out(ax, checks)
     ax.set(
-        xscale="log", yscale="log", xlabel=f"training FLOPs ({table.conventions.flops})", ylabel="loss (nats per token)"
+        xscale="log",
+        yscale="log",
+        xlabel=f"training FLOPs ({table.conventions.flops})",
+        ylabel=f"loss ({table.loss_unit})",
     )
     if checks:
         _held_out_inset(ax, checks)

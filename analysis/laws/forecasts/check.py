@@ -7,6 +7,7 @@ import numpy as np
 
 from analysis.laws.forecasts.forecast import Forecast
 from analysis.laws.result import finite
+from analysis.laws.tables.loss_units import NATS_PER_TOKEN
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +22,8 @@ class Check:
       error_percent: measured over predicted, minus one, in percent.
       sigma: ln(measured / predicted) over the forecast's standard deviation.
       name: of the run, for readers.
-      standard_error: of `measured` over held-out documents, in nats per token; NaN where none is recorded.
+      standard_error: of `measured` over held-out documents, NaN where none is recorded.
+      unit: of the losses.
     """
 
     run_id: str
@@ -32,6 +34,7 @@ class Check:
     sigma: float
     name: str = ""
     standard_error: float = float("nan")
+    unit: str = NATS_PER_TOKEN
 
     @property
     def title(self) -> str:
@@ -53,7 +56,7 @@ class Check:
         if not np.isfinite(self.standard_error):
             return f"no standard error of the measured loss is recorded; {noise}"
         return (
-            f"the measured loss has a standard error of {self.standard_error:.2g} nats per token over held-out documents "
+            f"the measured loss has a standard error of {self.standard_error:.2g} {self.unit} over held-out documents "
             f"({100 * self.standard_error / self.measured:.2g}%; not in the interval, for all runs read the same text); {noise}"
         )
 
@@ -61,7 +64,7 @@ class Check:
         """The verdict, as a sentence."""
         low, high = self.forecast.interval
         return (
-            f"{self.title}: predicted {self.forecast.value:.4f} nats per token, {100 * self.forecast.level:.0f}% interval "
+            f"{self.title}: predicted {self.forecast.value:.4f} {self.unit}, {100 * self.forecast.level:.0f}% interval "
             f"[{low:.4f}, {high:.4f}]; measured {self.measured:.4f}: {'INSIDE' if self.inside else 'OUTSIDE'} the interval "
             f"(measured is {self.error_percent:+.2f}% off the prediction, {self.sigma:+.2f} standard deviations), at "
             f"{self.forecast.reach['flops']:.3g} times the largest compute in the fit; the parametric law alone says "
@@ -75,12 +78,19 @@ class Check:
         return {**values, **uncertain, "forecast": self.forecast.to_json()}
 
 
-def check(measured: float, run_id: str, made: Forecast, name: str = "", standard_error: float = float("nan")) -> Check:
-    """Holds a forecast against the measured loss (nats per token, as its standard error)."""
+def check(
+    measured: float,
+    run_id: str,
+    made: Forecast,
+    name: str = "",
+    standard_error: float = float("nan"),
+    unit: str = NATS_PER_TOKEN,
+) -> Check:
+    """Holds a forecast against the measured loss (in `unit`, as its standard error)."""
     error = float(np.log(measured / made.value))
     spread = float(np.sqrt(sum(part**2 for part in made.parts.values())))
     low, high = made.interval
     return Check(
         run_id, made, float(measured), bool(low <= measured <= high), 100 * (measured / made.value - 1),
-        error / spread if spread else float("nan"), name, float(standard_error),
+        error / spread if spread else float("nan"), name, float(standard_error), unit,
     )  # fmt: skip

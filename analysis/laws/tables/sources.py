@@ -102,7 +102,3 @@ def _of_sweep(raw: pd.DataFrame, sweep: str, path: str) -> pd.DataFrame:
         known = ", ".join(sorted(set(names) - {""})) or "(none)"
         raise TableError(f"{path} holds no run of the sweep {sweep!r}", f"choose --sweep of {known}, or leave it out")
     return raw[kept].reset_index(drop=True)
-
-
-# The former name of what flattens a record.
-_flattened = records.flattened

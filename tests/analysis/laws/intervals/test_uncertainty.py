@@ -9,7 +9,7 @@ from analysis.laws import parametric, study
 from analysis.laws.forecasts import ensemble, forecast
 from analysis.laws.forecasts.contenders import points_of
 from analysis.laws.intervals import bootstrap, noise
-from analysis.laws.tables import sources, table
+from analysis.laws.tables import records, table
 from tests.analysis import synthetic
 
 LAW = synthetic.KnownLaw()
@@ -18,7 +18,7 @@ TRUTH = {"E": LAW.E, "alpha": LAW.alpha, "beta": LAW.beta, "a": LAW.beta / (LAW.
 
 def ladder_table(seed: int, **options) -> table.RunsTable:
     path = epath.Path("synthetic/record.json")
-    return table.build(pd.DataFrame([sources._flattened(item, path) for item in synthetic.ladder(seed, **options)]))
+    return table.build(pd.DataFrame([records.flattened(item, path) for item in synthetic.ladder(seed, **options)]))
 
 
 def test_cases_are_drawn_by_cluster_within_strata():
