@@ -7,6 +7,7 @@ import functools
 import numpy as np
 
 from scaling.data.known_truth.floor import Entropy, Floor, entropies
+from scaling.data.known_truth.process import ROUNDING
 from scaling.data.known_truth.stationary import StationaryProcess, Walkers, choose
 from scaling.errors import ConfigError
 
@@ -32,7 +33,7 @@ class HiddenMarkov(StationaryProcess):
     alphabet: int = 8
     transition_concentration: float = 0.1
     emission_concentration: float = 0.1
-    sample_blocks: int = 4096
+    sample_blocks: int = 16_384
 
     def __post_init__(self):
         """See the base class."""
@@ -122,7 +123,7 @@ class HiddenMarkov(StationaryProcess):
     def _require_short_memory(self, entropy_BxC: np.ndarray, rest_B: np.ndarray) -> None:
         """Refuses a model that still forgets its start where the mean that estimates the rate begins."""
         left = _mean(entropy_BxC[:, -_CONTEXTS // 4 :].mean(axis=1) - rest_B)
-        if abs(left.nats) > _ALLOWED_ERRORS * left.error:
+        if abs(left.nats) > _ALLOWED_ERRORS * left.error + ROUNDING:
             raise ConfigError(
                 f"HiddenMarkov.seed {self.seed} gives a model that remembers more than {_CONTEXTS} symbols (entropy still falls by {left.nats:.1e} nats)",
                 "raise HiddenMarkov.transition_concentration or choose another seed",
