@@ -15,6 +15,7 @@ from analysis.laws.forms import broken, data_constrained, over_training, skaling
 from analysis.laws.forms import kaplan as kaplan_forms
 from analysis.laws.forms.form import Form
 from analysis.laws.intervals import bootstrap, noise
+from analysis.laws.intervals.bootstrap import PERCENTILE
 from analysis.laws.optima import akima, comparison, envelope, hull, inference, isoflop, lowest_size, optimal
 from analysis.laws.result import NotFitted, Result
 from analysis.laws.tables import cost
@@ -43,6 +44,8 @@ class Options:
       tolerance: of that recipe's optimiser.
       inference_tokens: what a model will serve over its life, for the inference-aware optimum; None leaves that out.
       budgets: FLOPs to allocate; empty for a default that reaches two decades beyond the data.
+      interval: how refits become intervals, one of :data:`analysis.laws.intervals.bootstrap.INTERVALS`; the default is the one that
+        :mod:`analysis.laws.simulation.calibration` finds to cover what it says.
     """
 
     bootstrap: int = 1000
@@ -52,6 +55,7 @@ class Options:
     tolerance: float = recipes.DEFAULT_TOLERANCE
     inference_tokens: float | None = None
     budgets: tuple[float, ...] = ()
+    interval: str = PERCENTILE
 
     @property
     def minimised(self) -> objectives.Objective:
@@ -150,8 +154,9 @@ def fit_all(table: RunsTable, options: Options = Options()) -> Study:
     rng = np.random.default_rng(options.seed)
     table = dataclasses.replace(table, flags=(*table.flags, *noise.mixtures(table)))
     plain = parametric.fit(table, level=options.level, objective=options.minimised)
-    run_noise = noise.estimate(table, plain.details["residual"], len(plain.theta))
-    draws = bootstrap.draw(table, run_noise, options.bootstrap, rng)
+    jacobian_PxK = fitting.jacobian(parametric.FORM, plain.theta, table)
+    run_noise = noise.estimate(table, plain.details["residual"], len(plain.theta), jacobian_PxK)
+    draws = bootstrap.draw(table, run_noise, options.bootstrap, rng, interval=options.interval)
     surface = _surface(table, draws, options)
     surface = dataclasses.replace(surface, flags=(*surface.flags, *_slope_flags(surface, table), *run_noise.flags))
     fitted = [

@@ -51,6 +51,11 @@ def variables(form: Form, table: RunsTable) -> FloatArray:
     return np.stack([table.log(name) for name in form.variables], axis=1)
 
 
+def jacobian(form: Form, theta_P: FloatArray, table: RunsTable) -> FloatArray:
+    """Derivatives of the modelled response of every run in parameters that are not centred, float64[P, K]."""
+    return solve.jacobian(form, theta_P, variables(form, table))
+
+
 def centre_of(form: Form, x_KxV: FloatArray) -> FloatArray:
     """What a fit subtracts from the variables, float64[V]: their means, of one column where two must keep their distance."""
     if not is_centred(form):

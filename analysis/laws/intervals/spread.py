@@ -132,6 +132,9 @@ def spread(
         cluster_K = np.arange(len(y_K)) if draws.cluster_K is None else draws.cluster_K
         left_out = bca.leave_one_out(form, x_KxV, y_K, w_K, optimum.theta, cluster_K, objective)
         return dataclasses.replace(found, jackknife=form.uncentred(left_out, centre_V))
+    if not (objective.is_huber or objective.is_squares):
+        # Counts have a likelihood of known scale; their laws keep percentiles, and say so.
+        return found
     problem = profile.Problem(form, x_KxV, centre_V, y_K, w_K, optimum.theta, optimum.objective, objective)
     reference_RxK = draws.noise_RxK[:_REFERENCE] if draws.interval == bootstrap.PROFILE else None
     return dataclasses.replace(found, profiles=profile.profiles(problem, reference_RxK))

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.laws import parametric
+from analysis.laws import parametric, study
 from analysis.laws.fitting import fit as fitting
 from analysis.laws.fitting import solve
 from analysis.laws.fitting.objectives import HUBER, binomial, least_squares
 from analysis.laws.forms.chinchilla import FORM
 from analysis.laws.forms.form import Direct, Parameter, evaluate
-from analysis.laws.intervals import bootstrap, likelihood, profile
+from analysis.laws.intervals import bootstrap, likelihood, noise, profile
 from analysis.laws.intervals.held import held, holds
 
 LINE = Direct(
@@ -123,3 +123,22 @@ def test_deviances_know_what_was_summed():
     assert np.diff(by_huber) == pytest.approx(np.diff(by_squares), rel=1e-3)
     with pytest.raises(ValueError, match="no scale"):
         likelihood.deviances(squares, 50, binomial())
+
+
+@pytest.mark.parametrize(
+    ("interval", "words"),
+    [
+        (bootstrap.BCA, "BCa of 60 bootstrap replicates"),
+        pytest.param(bootstrap.PROFILE, "profile likelihood, calibrated by", marks=pytest.mark.slow),
+    ],
+)
+def test_a_study_takes_the_kind_of_interval_by_name(ladder, interval, words):
+    """From the option to laws.json, through every law of the study."""
+    found = study.fit_all(ladder, study.Options(bootstrap=60, interval=interval))
+    assert found.parametric.parameters["alpha"].method.startswith(words)
+    assert found.to_json()["options"]["interval"] == interval
+
+
+def test_unknown_intervals_are_refused(ladder):
+    with pytest.raises(ValueError, match="unknown scheme 'automatic' or interval 'guess'"):
+        bootstrap.draw(ladder, noise.Noise(None, 0, 0.01, 0.0, 30, ""), 10, np.random.default_rng(0), interval="guess")
