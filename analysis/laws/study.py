@@ -9,8 +9,7 @@ from analysis.laws import critical_batch, downstream, kaplan, parametric
 from analysis.laws.accounting import conventions
 from analysis.laws.fitting import fit as fitting
 from analysis.laws.fitting import objectives, recipes
-from analysis.laws.forecasts import check, ensemble, forecast, validation
-from analysis.laws.forecasts.contenders import points_of
+from analysis.laws.forecasts import check, forecast, outlook, rollouts
 from analysis.laws.forms import broken, data_constrained, over_training, skaling
 from analysis.laws.forms import kaplan as kaplan_forms
 from analysis.laws.forms.form import Form
@@ -72,8 +71,8 @@ class Study:
       options: how they were fitted.
       laws: by name, in the order of the report.
       noise: of a run around the parametric law.
-      ensemble: the forecaster; None where the runs are too few for rollouts.
-      validation: how every form did in rollouts, the mixture first; empty without them.
+      outlook: what the runs say of runs beyond them.
+      rollouts: how every form did in rollouts, and all of them weighed; empty where the runs are too few.
       compute_optimal: by budget, ascending.
       approaches: Chinchilla's three, at the same budgets.
       inference_aware: the cheapest model over its life, by budget; empty where nothing is said of inference.
@@ -86,8 +85,8 @@ class Study:
     options: Options
     laws: dict[str, Result | NotFitted]
     noise: noise.Noise
-    ensemble: ensemble.Ensemble | None
-    validation: tuple[validation.Score, ...]
+    outlook: outlook.Outlook
+    rollouts: tuple[rollouts.Score, ...]
     compute_optimal: list[optimal.ComputeOptimal]
     approaches: list[comparison.Approach]
     inference_aware: list[inference.InferenceAware]
@@ -109,11 +108,9 @@ class Study:
 
     def forecast(self, params: float, tokens: float, flops: float) -> forecast.Forecast:
         """The loss of a run that is still to be made, by the table's conventions; the same for the same run, whoever asks."""
-        rng = np.random.default_rng(self.options.seed)
         return forecast.forecast(
-            self.parametric, self.table, self.noise, self.ensemble, params=params, tokens=tokens, flops=flops, rng=rng,
-            level=self.options.level,
-        )  # fmt: skip
+            self.parametric, self.table, self.noise, self.outlook, params=params, tokens=tokens, flops=flops
+        )
 
     def to_json(self) -> dict[str, Any]:
         """laws.json: JSON numbers or null, never NaN."""
@@ -143,8 +140,8 @@ class Study:
             ],
             "held_out": [item.to_json() for item in self.checks],
             "noise": self.noise.to_json(),
-            "forecaster": None if self.ensemble is None else self.ensemble.to_json(),
-            "rollouts": [score.to_json() for score in self.validation],
+            "outlook": self.outlook.to_json(),
+            "rollouts": [score.to_json() for score in self.rollouts],
             "other_conventions": [item.to_json() for item in self.conventions],
         }
 
@@ -172,15 +169,11 @@ def fit_all(table: RunsTable, options: Options = Options()) -> Study:
         *_downstream(table, options),
     ]
     laws = {law.name: law for law in fitted}
-    forecaster = ensemble.fit(points_of(table))
-    scores = () if forecaster is None else validation.validate(forecaster.rollouts, options.level)
+    ahead = outlook.of(table, options.level)
     checks = [
         check.check(
             row.loss, row.run_id,
-            forecast.forecast(
-                surface, table, run_noise, forecaster, params=row.params, tokens=row.tokens, flops=row.flops, rng=rng,
-                level=options.level,
-            ),
+            forecast.forecast(surface, table, run_noise, ahead, params=row.params, tokens=row.tokens, flops=row.flops),
             row.name, row.loss_standard_error, table.loss_unit,
         )
         for row in table.held_out.itertuples()
@@ -191,8 +184,8 @@ def fit_all(table: RunsTable, options: Options = Options()) -> Study:
         options,
         laws,
         run_noise,
-        forecaster,
-        scores,
+        ahead,
+        rollouts.scores(ahead),
         allocated,
         comparison.compare(laws, table, allocated),
         _inference_aware(surface, allocated, options),

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from html import escape
 
-import numpy as np
-
 from analysis.laws.accounting.conventions import UnderConvention
 from analysis.laws.forecasts.check import Check
 from analysis.laws.study import Study
@@ -27,7 +25,6 @@ def checks(study: Study) -> str:
 def _verdict(check: Check) -> str:
     kind, made = "inside" if check.inside else "outside", check.forecast
     name = f"{escape(check.name)} " if check.title != check.run_id else ""
-    causes = ", ".join(f"{cause} {percent(value)}" for cause, value in made.parts.items())
     verdict = (
         f"<p>Run {name}<code>{escape(check.run_id)}</code>: predicted <b>{made.value:.4f}</b> {check.unit}, "
         f"{100 * made.level:.0f}% interval [{made.interval[0]:.4f}, {made.interval[1]:.4f}]; measured <b>{check.measured:.4f}</b>, "
@@ -39,7 +36,7 @@ def _verdict(check: Check) -> str:
         f"{number(made.reach['flops'], 3)} times the largest compute in the fit.",
         f"{_sentence(check.size_in_words)}. Far from 1, the check tests L(N, D) beside the frontier rather than at the optimum.",
         f"{_sentence(check.error_in_words)}.",
-        f"Standard deviation of the forecast by cause: {causes}.",
+        f"Standard deviation of the forecast {percent(made.deviation)}; the parametric law alone says {made.by_law:.4f}.",
     )
     soft = "".join(paragraph(line, soft=True) for line in details)
     return f'<div class="verdict {kind}">{verdict}{soft}{flag_list(made.flags)}</div>'
@@ -51,45 +48,31 @@ def _sentence(clause: str) -> str:
 
 def rollouts(study: Study) -> str:
     """How well every form, fitted to the cheapest runs, predicted the dearer ones."""
-    if study.ensemble is None:
+    if not study.rollouts:
         return paragraph("Rollouts: too few runs to fit the forms to the cheapest ones alone.")
     rows = [
         [
-            score.name, f"{score.weight:.2f}", percent(score.error), _percent(score.error_near), _percent(score.error_far),
-            f"{100 * score.bias:+.2f}%", "–" if score.coverage is None else f"{100 * score.coverage:.0f}%", _percent(score.width),
-            _percent(score.interval_score),
+            score.form, f"{score.weight:.2f}", score.where, str(score.predictions), f"{score.error_percent:.2f}%",
+            f"{score.bias_percent:+.2f}%", f"{100 * score.coverage:.0f}%", f"{score.width_percent:.2f}%", f"{score.interval_score:.2f}%",
         ]
-        for score in study.validation
+        for score in study.rollouts
     ]  # fmt: skip
-    header = ["form", "weight", "error", "to 2 × C", "beyond", "bias", "coverage", "width", "interval score"]
-    counts, distance = study.ensemble.rollouts.counts, study.ensemble.rollouts.distance
+    header = ["form", "weight", "× C fitted", "runs", "error", "bias", "coverage", "width", "score"]
     caption = (
-        f"Rollouts: every form, with memories of several lengths, fitted to the {', '.join(map(str, counts))} cheapest runs predicts the dearer "
-        f"ones, up to {np.exp(max(item.max() for item in distance)):.3g} times the compute fitted. Error is the median of |measured over "
-        f"predicted loss − 1|; coverage and width are of {100 * study.options.level:.0f}% intervals that the windows before calibrated. Forecasts "
-        "are the mixture's."
+        f"Rollouts: every form with its discrepancy, fitted to the cheapest runs in {len(study.outlook.rolled)} windows, predicts the dearer ones; "
+        f"by how far beyond the compute fitted. Error is the median of |measured over predicted loss − 1|; coverage, width and interval score "
+        f"(lower is better) are of {100 * study.options.level:.0f}% intervals before rollouts stretched them. Forecasts weigh the forms so."
     )
     return table(header, rows, range(1, 9), caption)
 
 
-def _percent(value: float | None) -> str:
-    return "–" if value is None else percent(value)
-
-
 def noise(study: Study) -> str:
-    """The scatter of runs around the law, and what a forecast's interval is made of."""
+    """The scatter of runs around the law."""
     found = study.noise
-    text = (
+    return paragraph(
         f"A new run is taken to stray from the law by {percent(found.total)} ({percent(found.between)} shared by a trunk's branches, "
         f"{percent(found.within)} of each run): {found.explanation}."
     )
-    if study.ensemble is not None:
-        scale = study.ensemble.scale
-        text += (
-            f" Forecasts, by their misses in rollouts: noise {percent(scale.noise)}, drift {percent(scale.drift)} per factor e of compute beyond "
-            f"the data, and {scale.doubt:.2g} times the disagreement of the forms."
-        )
-    return paragraph(text)
 
 
 def approaches(study: Study, drawn: Mapping[str, Drawn]) -> str:

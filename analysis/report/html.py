@@ -80,11 +80,7 @@ def _summary(study: Study) -> str:
         verdict = flag_list(
             (f"the parametric law, which allocations and forecasts rest on, is not to be trusted: {objections}",)
         )
-    return (
-        paragraph(text)
-        + verdict
-        + flag_list((*study.table.flags, *study.noise.flags, *(study.ensemble.flags if study.ensemble else ())))
-    )
+    return paragraph(text) + verdict + flag_list((*study.table.flags, *study.noise.flags))
 
 
 def _cost(study: Study) -> str:

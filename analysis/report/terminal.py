@@ -78,20 +78,15 @@ def describe(study: Study) -> Iterator[str]:
 
 def _rollouts(study: Study) -> Iterator[str]:
     """How every form did on the runs that came after those it was fitted to."""
-    if not study.validation:
+    if not study.rollouts:
         yield "too few runs for rollouts (fits to the cheapest runs that predict the dearer ones)"
         return
-    yield "rollouts (fitted to the cheapest runs, predicting the dearer ones; forecasts are the mixture's):"
-    yield f"{'form':24}{'weight':>8}{'error':>9}{'to 2 x C':>10}{'beyond':>9}{'bias':>9}{'coverage':>10}{'width':>8}{'score':>8}"
-    for score in study.validation:
-        numbers = (score.error_near, score.error_far)
-        near, far = ("-" if value is None else f"{100 * value:.2f}%" for value in numbers)
-        tail = "-" if score.coverage is None else f"{100 * score.coverage:.0f}%"
-        width, points = (
-            "-" if value is None else f"{100 * value:.1f}%" for value in (score.width, score.interval_score)
-        )
+    yield "rollouts (fitted to the cheapest runs, predicting the dearer ones; forecasts weigh the forms so):"
+    yield f"{'form':24}{'weight':>7}{'x C fitted':>12}{'runs':>6}{'error':>8}{'bias':>9}{'coverage':>10}{'width':>8}{'score':>8}"
+    for score in study.rollouts:
         yield (
-            f"{score.name:24}{score.weight:>8.2f}{100 * score.error:>8.2f}%{near:>10}{far:>9}{100 * score.bias:>+8.2f}%{tail:>10}{width:>8}{points:>8}"
+            f"{score.form:24}{score.weight:>7.2f}{score.where:>12}{score.predictions:>6}{score.error_percent:>7.2f}%"
+            f"{score.bias_percent:>+8.2f}%{100 * score.coverage:>9.0f}%{score.width_percent:>7.2f}%{score.interval_score:>7.2f}%"
         )
 
 

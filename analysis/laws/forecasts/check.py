@@ -52,7 +52,7 @@ class Check:
     @property
     def error_in_words(self) -> str:
         """How surely the loss was measured, beside the noise of a run, as a clause."""
-        noise = f"the noise of a run is {100 * self.forecast.parts['noise']:.2g}%"
+        noise = f"the noise of a run is {100 * self.forecast.noise:.2g}%"
         if not np.isfinite(self.standard_error):
             return f"no standard error of the measured loss is recorded; {noise}"
         return (
@@ -88,9 +88,8 @@ def check(
 ) -> Check:
     """Holds a forecast against the measured loss (in `unit`, as its standard error)."""
     error = float(np.log(measured / made.value))
-    spread = float(np.sqrt(sum(part**2 for part in made.parts.values())))
     low, high = made.interval
     return Check(
         run_id, made, float(measured), bool(low <= measured <= high), 100 * (measured / made.value - 1),
-        error / spread if spread else float("nan"), name, float(standard_error), unit,
+        error / made.deviation, name, float(standard_error), unit,
     )  # fmt: skip

@@ -1,26 +1,22 @@
 """The loss of a run that is still to be made, or was held out: a prediction whose interval means what it says.
 
-Where rollouts are possible the forecast is that of the mixture of forms they credit, and its interval is calibrated on what the
-same mixture missed in them (:mod:`analysis.laws.forecasts.ensemble`): parameters, noise and form are in those misses. Where
-the runs are too few it is the parametric law's, and its interval holds the parameters and the noise alone, which it says.
+It is the outlook's (:mod:`analysis.laws.forecasts.outlook`): forms with their discrepancy, weighed by rollouts, in an interval that
+rollouts calibrate. What the parametric law alone would say stands beside it.
 """
 
 import dataclasses
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from scipy import stats
 
-from analysis.laws.forecasts.ensemble import Ensemble
+from analysis.laws.forecasts.outlook import Outlook
 from analysis.laws.intervals.noise import Noise
 from analysis.laws.optima import optimal
 from analysis.laws.result import Estimate, Result, estimate, finite
 from analysis.laws.tables.table import RunsTable
 
-FloatArray = npt.NDArray[np.float64]
-
 _FAR = 10.0
-_DRAWS = 4000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +28,8 @@ class Forecast:
       value: predicted loss.
       interval: at `level`.
       level: nominal coverage.
-      parts: standard deviations of ln L by cause: parameters and noise; or noise, drift with distance and doubt of the form.
+      deviation: of ln L: the interval's half width over the normal quantile of `level`.
+      noise: standard deviation of ln L between runs, as seen around the law.
       reach: by what factor the run exceeds the largest params, tokens and flops in the fit.
       by_law: what the parametric law alone predicts.
       optimal_params: the compute-optimal N that the law predicts for the run's FLOPs.
@@ -46,7 +43,8 @@ class Forecast:
     value: float
     interval: tuple[float, float]
     level: float
-    parts: dict[str, float]
+    deviation: float
+    noise: float
     reach: dict[str, float]
     by_law: float
     optimal_params: Estimate
@@ -63,91 +61,36 @@ class Forecast:
         }
 
 
-@dataclasses.dataclass(frozen=True)
-class _Made:
-    """ln L of the centre and of the interval's ends, and the parts of its width."""
-
-    centre: float
-    low: float
-    high: float
-    parts: dict[str, float]
-    flags: tuple[str, ...]
-
-
 def forecast(
-    law: Result,
-    table: RunsTable,
-    noise: Noise,
-    ensemble: Ensemble | None,
-    *,
-    params: float,
-    tokens: float,
-    flops: float,
-    rng: np.random.Generator,
-    level: float = 0.9,
+    law: Result, table: RunsTable, noise: Noise, outlook: Outlook, *, params: float, tokens: float, flops: float
 ) -> Forecast:
     """Predicts the loss of one run.
 
     Args:
       law: the parametric law with its replicates.
       table: the runs of the fit.
-      noise: of a run around the law, for tables without rollouts.
-      ensemble: the mixture that rollouts credit; None where the runs are too few for them.
+      noise: of a run around the law, said beside the forecast.
+      outlook: what the runs say of runs beyond them; its level is that of the interval.
       params, tokens, flops: of the run, by the table's conventions.
-      rng: for draws of the noise, for tables without rollouts.
-      level: nominal coverage.
     """
+    made = outlook.forecast(outlook.run(params, tokens, flops))
+    centre, low, high = (float(values[0]) for values in (made.median_Q, made.low_Q, made.high_Q))
     by_law = float(law.log_loss(params, tokens, flops)[0])
-    if ensemble is None:
-        made = _by_law(law, noise, by_law, (params, tokens, flops), rng, level)
-    else:
-        made = _by_ensemble(ensemble, by_law, (params, tokens, flops), level)
     largest = {name: float(table.frame[name].max()) for name in ("params", "tokens", "flops")}
     reach = {
         "params": params / largest["params"],
         "tokens": tokens / largest["tokens"],
         "flops": flops / largest["flops"],
     }
-    best = _optimal_params(law, table, flops, level)
+    flags = [*_reach_flags(reach), outlook.in_words(float(made.factor_Q[0]))]
+    if not low <= by_law <= high:
+        flags.append(f"the parametric law alone would say {np.exp(by_law):.4f}, outside this interval")
+    best = _optimal_params(law, table, flops, outlook.level)
     return Forecast(
-        float(params), float(tokens), float(flops), float(np.exp(made.centre)), (float(np.exp(made.low)), float(np.exp(made.high))), level,
-        made.parts, reach, float(np.exp(by_law)), best, _ratio(params, best), (*_reach_flags(reach), *made.flags),
+        float(params), float(tokens), float(flops), float(np.exp(centre)), (float(np.exp(low)), float(np.exp(high))), outlook.level,
+        (high - low) / 2 / float(stats.norm.ppf((1 + outlook.level) / 2)), noise.total, reach, float(np.exp(by_law)), best,
+        _ratio(params, best), tuple(flags),
     )  # fmt: skip
-
-
-def _by_ensemble(ensemble: Ensemble, by_law: float, run: tuple[float, float, float], level: float) -> _Made:
-    params, tokens, flops = run
-    log_nd, log_flops = np.log([[params, tokens]]), np.log([flops])
-    centre, half = (float(item[0]) for item in ensemble.predict(log_nd, log_flops, level))
-    scale = ensemble.scale
-    parts = {
-        "noise": scale.noise,
-        "drift": scale.drift * float(ensemble.distance(log_flops)[0]),
-        "form": scale.doubt * float(ensemble.spread(log_nd)[0]),
-    }
-    flags = list(ensemble.flags)
-    if abs(by_law - centre) > half:
-        flags.append(
-            f"the parametric law alone would say {np.exp(by_law):.4f}, outside this interval: rollouts credit other forms and shorter memories "
-            f"({', '.join(f'{name} {weight:.2f}' for name, weight in ensemble.credited[:3])})"
-        )
-    return _Made(centre, centre - half, centre + half, parts, tuple(flags))
-
-
-def _by_law(
-    law: Result, noise: Noise, by_law: float, run: tuple[float, float, float], rng: np.random.Generator, level: float
-) -> _Made:
-    flags = ["too few runs for rollouts: the interval holds the parameters and the noise of a run, and trusts the form"]
-    replicates = law.log_loss_replicates(*run)[:, 0] if len(law.replicates) else np.full(_DRAWS // 10, by_law)
-    if not len(law.replicates):
-        flags.append("no bootstrap: the interval leaves out the uncertainty of the parameters")
-    base = np.tile(replicates, int(np.ceil(_DRAWS / len(replicates))))
-    # Few degrees of freedom make heavy tails.
-    scale = np.sqrt(noise.dof / rng.chisquare(noise.dof, len(base)))
-    draws = base + scale * noise.total * rng.standard_normal(len(base))
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    parts = {"parameters": float(np.std(replicates)), "noise": noise.total}
-    return _Made(by_law, float(low), float(high), parts, tuple(flags))
 
 
 def _optimal_params(law: Result, table: RunsTable, flops: float, level: float) -> Estimate:

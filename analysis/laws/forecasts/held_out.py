@@ -2,9 +2,8 @@
 
     python -m analysis.laws.forecasts.held_out --tables=DIR [--only=TEXT] [--level=0.9] [--share=0.7] [--replicates=200]
 
-Runs are ranked by FLOPs. Beside the forecasts of :mod:`analysis.laws.forecasts.outlook` stand those of
-:mod:`analysis.laws.forecasts.ensemble`, and the intervals of a naive bootstrap: the percentiles of Chinchilla's law refitted to
-resampled runs, which know of parameters only.
+Runs are ranked by FLOPs. Beside the forecasts of :mod:`analysis.laws.forecasts.outlook` stand the intervals of a naive bootstrap: the
+percentiles of Chinchilla's law refitted to resampled runs, which know of parameters only.
 """
 
 import argparse
@@ -18,7 +17,7 @@ import pandas as pd
 
 from analysis.laws import parametric
 from analysis.laws.errors import TableError
-from analysis.laws.forecasts import candidates, contenders, ensemble, outlook, published, rollouts
+from analysis.laws.forecasts import candidates, outlook, published, rollouts
 from analysis.laws.intervals import bootstrap, noise
 from analysis.laws.tables.table import RunsTable
 
@@ -36,7 +35,6 @@ class HeldOut:
       fitted: runs of the fit.
       reach: largest compute predicted over the largest fitted.
       score: of the forecasts.
-      mixture: of the ensemble's intervals; None where the runs are too few for its rollouts.
       naive: of the bootstrap's intervals; None where none was asked for.
       inside_Q, width_Q: of every prediction, the width relative to the centre.
       outlook: that made them.
@@ -46,7 +44,6 @@ class HeldOut:
     fitted: int
     reach: float
     score: rollouts.Score
-    mixture: rollouts.Score | None
     naive: rollouts.Score | None
     inside_Q: npt.NDArray[np.bool_]
     width_Q: FloatArray
@@ -54,8 +51,8 @@ class HeldOut:
 
     def in_words(self) -> str:
         """One line of the table."""
-        others = "  ".join(_short(score) for score in (self.mixture, self.naive))
-        return f"{self.name:66.66s} {self.fitted:4d} {self.score.predictions:4d} {self.reach:7.1f}  {_short(self.score)}  {others}"
+        scores = f"{_short(self.score)}  {_short(self.naive)}"
+        return f"{self.name:66.66s} {self.fitted:4d} {self.score.predictions:4d} {self.reach:7.1f}  {scores}"
 
 
 def _short(score: rollouts.Score | None) -> str:
@@ -65,10 +62,7 @@ def _short(score: rollouts.Score | None) -> str:
 
 
 _COLUMNS = "cover   width   error   score"
-HEADER = (
-    f"{'':84s}{'outlook':^29s}  {'ensemble':^29s}  {'naive bootstrap':^29s}\n"
-    f"{'table':66s}  fit pred   reach  {_COLUMNS}  {_COLUMNS}  {_COLUMNS}"
-)
+HEADER = f"{'':84s}{'outlook':^29s}  {'naive bootstrap':^29s}\n{'table':66s}  fit pred   reach  {_COLUMNS}  {_COLUMNS}"
 
 
 def held_out(
@@ -93,25 +87,14 @@ def held_out(
     ends = (ahead.median_Q, ahead.low_Q, ahead.high_Q)
     score = rollouts.summary(name, (1.0, reach), y_K[late], *ends, level)
     fitted = dataclasses.replace(table, frame=table.frame.iloc[early].reset_index(drop=True))
-    mixture = _ensemble(fitted, table.frame.iloc[late], level)
     naive = _naive(fitted, table.frame.iloc[late], level, replicates, seed) if replicates else None
     inside_Q = (ahead.low_Q <= y_K[late]) & (y_K[late] <= ahead.high_Q)
     width_Q = np.exp(ahead.high_Q - ahead.median_Q) - np.exp(ahead.low_Q - ahead.median_Q)
-    return HeldOut(name, len(early), reach, score, mixture, naive, inside_Q, width_Q, made)
+    return HeldOut(name, len(early), reach, score, naive, inside_Q, width_Q, made)
 
 
 def _rows(runs: outlook.Runs, index: npt.NDArray) -> outlook.Runs:
     return outlook.Runs({name: values[index] for name, values in runs.logs.items()}, runs.cluster_K[index])
-
-
-def _ensemble(fitted: RunsTable, late: pd.DataFrame, level: float) -> rollouts.Score | None:
-    made = ensemble.fit(contenders.points_of(fitted))
-    if made is None:
-        return None
-    log_nd, log_flops = np.log(late[["params", "tokens"]].to_numpy()), np.log(late["flops"].to_numpy())
-    centre_Q, half_Q = made.predict(log_nd, log_flops, level)
-    y_Q = np.log(late["loss"].to_numpy())
-    return rollouts.summary("ensemble", (1.0, np.inf), y_Q, centre_Q, centre_Q - half_Q, centre_Q + half_Q, level)
 
 
 def _naive(fitted: RunsTable, late: pd.DataFrame, level: float, replicates: int, seed: int) -> rollouts.Score:
@@ -134,13 +117,11 @@ def pooled(found: list[HeldOut], level: float) -> str:
         f"{len(found)} tables, {len(inside)} predictions at nominal {100 * level:.0f}%: coverage {100 * inside.mean():.1f}% "
         f"(mean of the tables {100 * coverage:.1f}%), median width {100 * np.median(width):.2f}% (median of the tables {middle:.2f}%)"
     )
-    for name in ("mixture", "naive"):
-        others = [getattr(item, name) for item in found if getattr(item, name)]
-        if others:
-            total = sum(score.coverage * score.predictions for score in others) / sum(
-                score.predictions for score in others
-            )
-            words += f"; {others[0].form}: coverage {100 * total:.1f}%, median width {np.median([o.width_percent for o in others]):.2f}%"
+    others = [item.naive for item in found if item.naive]
+    if others:
+        total = sum(score.coverage * score.predictions for score in others) / sum(score.predictions for score in others)
+        middle = np.median([score.width_percent for score in others])
+        words += f"; naive bootstrap: coverage {100 * total:.1f}%, median width {middle:.2f}%"
     return words
 
 

@@ -53,15 +53,11 @@ class Score:
             "beyond": [finite(edge) for edge in self.beyond]
         }
 
-    def in_words(self) -> str:
-        """One line of the report."""
+    @property
+    def where(self) -> str:
+        """The factors of compute beyond the fit, for a table."""
         low, high = self.beyond
-        where = f"{low:g} to {high:g}" if np.isfinite(high) else f"more than {low:g}"
-        return (
-            f"{self.form} (weight {self.weight:.2f}), {where} times the compute of the fit: {self.predictions} predictions, median error "
-            f"{self.error_percent:.2f}%, bias {self.bias_percent:+.2f}%, coverage {100 * self.coverage:.0f}%, median width "
-            f"{self.width_percent:.2f}%, interval score {self.interval_score:.2f}%"
-        )
+        return f"{low:g} to {high:g}" if np.isfinite(high) else f"over {low:g}"
 
 
 def interval_score(y_Q: FloatArray, low_Q: FloatArray, high_Q: FloatArray, level: float) -> FloatArray:

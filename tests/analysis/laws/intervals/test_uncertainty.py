@@ -6,8 +6,7 @@ import pytest
 from etils import epath
 
 from analysis.laws import parametric, study
-from analysis.laws.forecasts import ensemble, forecast
-from analysis.laws.forecasts.contenders import points_of
+from analysis.laws.forecasts import forecast, outlook
 from analysis.laws.intervals import bootstrap, noise
 from analysis.laws.tables import records, table
 from tests.analysis import synthetic
@@ -82,14 +81,7 @@ def test_intervals_cover_on_synthetic_ladders(spread, shared):
         widths.append(exponent.interval[1] - exponent.interval[0])
         held = runs.held_out.iloc[0]
         made = forecast.forecast(
-            law,
-            runs,
-            run_noise,
-            ensemble.fit(points_of(runs)),
-            params=held.params,
-            tokens=held.tokens,
-            flops=held.flops,
-            rng=rng,
+            law, runs, run_noise, outlook.of(runs), params=held.params, tokens=held.tokens, flops=held.flops
         )
         inside["held_out"] += made.interval[0] <= held.loss <= made.interval[1]
     assert all(count >= 31 for count in inside.values()), inside
