@@ -78,9 +78,10 @@ def test_ideal_width_is_that_of_least_squares():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["isoflop", "ladder_trunks"])
 def test_default_intervals_cover(name):
-    """120 sweeps: between 82% and 97% of the 90% intervals hold the truth, every parameter; 75% would give 90 of 120, ten fewer than asked.
+    """120 sweeps: between 82% and 97.5% of the 90% intervals hold the truth, for every parameter.
 
-    (108 expected with a standard deviation of 3.3: the bounds are nearly three of them away.) They are not wide for it: at most 1.8 times the ideal.
+    108 are expected with a standard deviation of 3.3. At 75% a parameter would give 90, eight fewer than are asked for, and pass by luck
+    one time in twenty. Intervals are not wide for it: at most 1.8 times the ideal.
     """
     verdicts = [item for number in range(120) for item in calibration.simulate(name, number, 100, ["default"], seed=7)]
     for found in calibration.summarise(verdicts):
