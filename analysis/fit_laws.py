@@ -39,6 +39,12 @@ _OBJECTIVE = flags.DEFINE_enum(
     ("huber", "least_absolute", "least_squares", "raw_least_squares", "mean_huber"),
     "What the parametric laws minimise; mean_huber is Hoffmann et al.'s recipe, whose optimiser stops early and is flagged.",
 )
+_INTERVAL = flags.DEFINE_enum(
+    "interval",
+    "percentile",
+    ("percentile", "bca", "profile", "profile_chi2"),
+    "How the intervals of parameters are made; what each covers: python -m analysis.laws.simulation.calibration.",
+)
 _TOLERANCE = flags.DEFINE_float(
     "tolerance",
     2.220446049250313e-09,
@@ -95,6 +101,7 @@ def _fit() -> None:
         _TOLERANCE.value,
         _INFERENCE_TOKENS.value,
         _budgets(),
+        _INTERVAL.value,
     )
     runs = runs_flags.load()
     planned = preregistration.planned_runs(_planned_table(), runs, _SEAL.value) if _SEAL.value else []

@@ -16,6 +16,7 @@ Predictor = Callable[[FloatArray, Mapping[str, FloatArray]], FloatArray]
 # A gradient this far from zero, relative to what it could be, is no optimum (:mod:`analysis.laws.fitting.engine`).
 ACCEPTED_GRADIENT = 1e-7
 _CLOSE_SECOND = 0.01
+_LOST_CONDITION = 1e5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +91,10 @@ class Certificate:
         if self.ridge:
             found.append(
                 f"not identified: two optima far apart are equally likely on these runs ({self.ridge}): a flat ridge"
+            )
+        elif self.identifiability == "none" and self.condition_number < _LOST_CONDITION:
+            found.append(
+                "not identified: too many replicates run to a bound, so an interval has no end there (the flags say which)"
             )
         elif self.identifiability == "none":
             found.append(

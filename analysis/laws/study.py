@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.laws import critical_batch, downstream, kaplan, parametric
+from analysis.laws import critical_batch, downstream, kaplan, known_truth, parametric
 from analysis.laws.accounting import conventions
 from analysis.laws.fitting import fit as fitting
 from analysis.laws.fitting import objectives, recipes
@@ -77,6 +77,7 @@ class Study:
       approaches: Chinchilla's three, at the same budgets.
       inference_aware: the cheapest model over its life, by budget; empty where nothing is said of inference.
       checks: held-out runs against their forecasts.
+      truths: every law's E against the entropy of the text, where that is known.
       conventions: the parametric law under other conventions.
       cost: of all runs together.
     """
@@ -91,6 +92,7 @@ class Study:
     approaches: list[comparison.Approach]
     inference_aware: list[inference.InferenceAware]
     checks: list[check.Check]
+    truths: list[known_truth.TruthCheck]
     conventions: list[conventions.UnderConvention]
     cost: cost.StudyCost
 
@@ -140,6 +142,7 @@ class Study:
             ],
             "held_out": [item.to_json() for item in self.checks],
             "noise": self.noise.to_json(),
+            "known_truth": [item.to_json() for item in self.truths],
             "outlook": self.outlook.to_json(),
             "rollouts": [score.to_json() for score in self.rollouts],
             "other_conventions": [item.to_json() for item in self.conventions],
@@ -190,6 +193,7 @@ def fit_all(table: RunsTable, options: Options = Options()) -> Study:
         comparison.compare(laws, table, allocated),
         _inference_aware(surface, allocated, options),
         checks,
+        _truths(table, laws),
         conventions.side_by_side(table, draws, options.level, options.minimised),
         cost.cost_of_study(table),
     )
@@ -275,3 +279,19 @@ def _slope_flags(surface: Result, table: RunsTable) -> tuple[str, ...]:
         f"a, b and G are the closed form's, for C = 6·N·D; in {table.conventions.flops} FLOPs N_opt grows as C^{found.a.value:.3g} "
         f"between {found.low_flops:.3g} and {found.high_flops:.3g} FLOPs, and otherwise elsewhere",
     )
+
+
+def _truths(table: RunsTable, laws: dict[str, Result | NotFitted]) -> list[known_truth.TruthCheck]:
+    """Chinchilla's and Skaling's E against the entropy of the held-out text; empty where no record states one."""
+    column = f"entropy_{table.conventions.domain}"
+    if column not in table.raw.columns:
+        return []
+    used = table.raw[table.raw["run_id"].isin(table.frame["run_id"])]
+    entropy, error = (float(used[name].mean()) for name in (column, f"entropy_error_{table.conventions.domain}"))
+    if not np.isfinite(entropy):
+        return []
+    # All runs read the same text, so its sampling error moves E as a whole.
+    text = float(table.frame["loss_standard_error"].mean())
+    together = float(np.hypot(np.nan_to_num(error), np.nan_to_num(text)))
+    chosen = (laws[name] for name in (parametric.NAME, skaling.FORM.name))
+    return [known_truth.check(law, entropy, together) for law in chosen if isinstance(law, Result)]

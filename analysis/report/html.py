@@ -27,7 +27,11 @@ def render(study: Study, figures: Sequence[Drawn], provenance: Provenance, title
     """The whole page."""
     drawn = {figure.name: figure for figure in figures}
     sections = [
-        ("held-out", "Held-out check", evidence.checks(study)),
+        (
+            "held-out",
+            "Held-out check",
+            evidence.checks(study) + "".join(paragraph(f"Known truth: {item.in_words()}.") for item in study.truths),
+        ),
         ("frontier", "Loss against compute", figure_list(drawn, "loss_against_compute")),
         ("optimal", "Compute-optimal models", _compute_optimal(study)),
         ("approaches", "The three approaches", evidence.approaches(study, drawn)),

@@ -72,6 +72,8 @@ def describe(study: Study) -> Iterator[str]:
         yield from _wrapped(f"held out {check.in_words()}", "  ")
         for flag in check.forecast.flags:
             yield from _wrapped(f"  ! {flag}", "    ")
+    for truth in study.truths:
+        yield from _wrapped(f"known truth: {truth.in_words()}", "  ")
     yield ""
     yield from _wrapped(study.cost.in_words(study.table.conventions.flops), "  ")
 

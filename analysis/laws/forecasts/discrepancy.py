@@ -66,6 +66,7 @@ class Predictive:
     mean_MxQ: FloatArray
     scale_MxQ: FloatArray
     dof_M: FloatArray
+    _known: dict[float, FloatArray] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
     def log_density(self, y_Q: FloatArray) -> FloatArray:
         """ln p(y), float64[Q]."""
@@ -73,7 +74,12 @@ class Predictive:
         return np.logaddexp.reduce(densities + np.log(self.weight_M)[:, None], axis=0)
 
     def quantile(self, chance: float) -> FloatArray:
-        """The value that ln L stays below with this probability, by bisection, float64[Q]."""
+        """The value that ln L stays below with this probability, float64[Q]; kept, because every weighing of the forms asks for it."""
+        if chance not in self._known:
+            self._known[chance] = self._bisected(chance)
+        return self._known[chance]
+
+    def _bisected(self, chance: float) -> FloatArray:
         reach = abs(stats.t.ppf(min(chance, 1 - chance), self.dof_M))[:, None] * self.scale_MxQ + 1e-12
         low, high = (self.mean_MxQ - reach).min(axis=0), (self.mean_MxQ + reach).max(axis=0)
         for _ in range(_HALVINGS):

@@ -232,7 +232,8 @@ def averaged(
     """
     chances = ((1 - level) / 2, 0.5, (1 + level) / 2)
     low_Q, median_Q, high_Q = (
-        sum(weight * part.quantile(chance) for part, weight in zip(parts, weight_F, strict=True)) for chance in chances
+        sum(weight * part.quantile(chance) for part, weight in zip(parts, weight_F, strict=True) if weight)
+        for chance in chances
     )
     return median_Q, median_Q - factor_Q * (median_Q - low_Q), median_Q + factor_Q * (high_Q - median_Q)
 

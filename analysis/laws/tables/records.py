@@ -119,6 +119,11 @@ def flattened(record: dict[str, Any], path: str) -> dict[str, Any]:
         loss = _mapping(values, f"losses.{domain}")
         row[f"loss_{domain}"] = _number(loss["nats_per_token"], f"losses.{domain}.nats_per_token")
         row[f"loss_error_{domain}"] = _number(loss.get("standard_error"), f"losses.{domain}.standard_error")
+        if loss.get("entropy_nats_per_token") is not None:
+            row[f"entropy_{domain}"] = _number(
+                loss["entropy_nats_per_token"], f"losses.{domain}.entropy_nats_per_token"
+            )
+            row[f"entropy_error_{domain}"] = _number(loss.get("entropy_error"), f"losses.{domain}.entropy_error")
     return row
 
 

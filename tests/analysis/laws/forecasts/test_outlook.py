@@ -162,7 +162,7 @@ def test_every_form_and_the_mixture_are_scored_by_distance(made):
     assert len({score.beyond for score in found}) == 3
     assert all(0 <= score.coverage <= 1 and score.width_percent > 0 for score in found)
     assert any(score.to_json()["beyond"][1] is None for score in found)
-    assert "coverage" in found[0].in_words()
+    assert {score.where for score in found} == {"1 to 2", "2 to 8", "over 8"}
 
 
 def test_too_few_runs_for_rollouts_are_said():
