@@ -65,10 +65,11 @@ def plan(config: PrepareConfig) -> list[PlannedStore]:
     """Decides what has to be written.
 
     Raises:
-      DataError: a text is unknown, or its package is missing, or a vocabulary does not exist.
+      DataError: a text is unknown, or its package is missing, or a vocabulary does not exist or has too few symbols.
       OutputError: a directory holds a store of another request.
     """
     request = vocabulary_request(vocabulary_of(config))
+    _check_alphabets(config)
     stores = [_planned(config, store, request) for store in config.stores]
     if any(store.state == "to write" for store in stores):
         check_packages([source for store in stores for source in store.sources])
@@ -177,6 +178,20 @@ def _planned(config: PrepareConfig, store: StoreConfig, vocabulary: dict[str, An
     return PlannedStore(store, path, sources, request, "there")
 
 
+def _check_alphabets(config: PrepareConfig) -> None:
+    vocabulary = config.vocabulary
+    if vocabulary.path or vocabulary.kind != "symbol":
+        return
+    for process in (corpus.process for store in config.stores for corpus in store.corpora if corpus.process):
+        least = process.alphabet_size + vocabularies.SPECIALS
+        if vocabulary.size < least:
+            raise DataError(
+                f"{type(process).__name__} needs {process.alphabet_size} symbols, but VocabularyConfig.size {vocabulary.size} has "
+                f"{vocabulary.size - vocabularies.SPECIALS}",
+                f"give a VocabularyConfig.size of at least {least}",
+            )
+
+
 def _source_request(source: Source) -> dict[str, Any]:
     version = CORPORA[source.task].source_manifest()["version"] if source.embedded else ""
     return {
@@ -226,16 +241,16 @@ def _write(store: PlannedStore, vocabulary: Vocabulary, config: PrepareConfig, r
             {
                 "task": "+".join(corpus.name for corpus in store.config.corpora),
                 "corpora": [source.manifest() for source in store.sources],
-                **_known_truth(store),
+                **_known_truth(store, vocabulary),
                 "request": store.request,
                 "code_version": code_version(),
             }
         )
 
 
-def _known_truth(store: PlannedStore) -> dict[str, Any]:
-    """The floor of the loss on a store whose only source is a process; of mixtures none is known."""
-    process = store.sources[0].process if len(store.sources) == 1 else None
+def _known_truth(store: PlannedStore, vocabulary: Vocabulary) -> dict[str, Any]:
+    """The floor of the loss on a store whose only source is a process, a token a symbol; of mixtures and of longer tokens none is known."""
+    process = store.sources[0].process if len(store.sources) == 1 and vocabulary.kind in UNTRAINED else None
     return {KNOWN_TRUTH: process.floor().to_json()} if process else {}
 
 

@@ -20,7 +20,7 @@ from scaling.data.known_truth.symbols import CHARACTERS, FIRST_CHARACTER
 from scaling.errors import DataError
 
 PAD_ID, EOS_ID, UNK_ID = 0, 1, 2
-_SPECIALS = 3
+SPECIALS = 3
 _MODEL_FILE = "sentencepiece.model"
 _DESCRIPTION_FILE = "vocabulary.json"
 _SPACE_SYMBOL = "\u2581"  # SentencePiece writes a space as this character, so a literal one must be spelt in bytes.
@@ -105,9 +105,9 @@ class ByteVocabulary(Vocabulary):
 
     def __init__(self):
         self.training = {}
-        self._pieces = [b""] * _SPECIALS + [bytes([value]) for value in range(256)]
+        self._pieces = [b""] * SPECIALS + [bytes([value]) for value in range(256)]
 
-    size = _SPECIALS + 256
+    size = SPECIALS + 256
 
     @property
     def pieces(self) -> Sequence[bytes]:
@@ -121,7 +121,7 @@ class ByteVocabulary(Vocabulary):
 
     def encode(self, text: str) -> np.ndarray:
         """See the base class."""
-        return np.frombuffer(text.encode("utf-8"), np.uint8).astype(np.int32) + _SPECIALS
+        return np.frombuffer(text.encode("utf-8"), np.uint8).astype(np.int32) + SPECIALS
 
     def files(self) -> dict[str, bytes]:
         """See the base class."""
@@ -139,7 +139,7 @@ class SymbolVocabulary(Vocabulary):
 
     def __init__(self, size: int):
         self.training = {}
-        self._pieces = [b""] * _SPECIALS + [character.encode() for character in CHARACTERS[: size - _SPECIALS]]
+        self._pieces = [b""] * SPECIALS + [character.encode() for character in CHARACTERS[: size - SPECIALS]]
 
     @property
     def size(self) -> int:
@@ -162,20 +162,20 @@ class SymbolVocabulary(Vocabulary):
         Raises:
           DataError: the text has a character that is none of the alphabet's.
         """
-        ids = np.array([ord(character) for character in text], np.int32) - FIRST_CHARACTER + _SPECIALS
-        outside = (ids < _SPECIALS) | (ids >= self.size)
+        ids = np.array([ord(character) for character in text], np.int32) - FIRST_CHARACTER + SPECIALS
+        outside = (ids < SPECIALS) | (ids >= self.size)
         if outside.any():
             character = text[int(np.argmax(outside))]
             raise DataError(
                 f"the symbol vocabulary of {self.size} ids has no character {character!r}",
-                f"raise VocabularyConfig.size to the text's symbols + {_SPECIALS}, or choose another kind",
+                f"raise VocabularyConfig.size to the text's symbols + {SPECIALS}, or choose another kind",
             )
         return ids
 
     @staticmethod
     def symbols(ids: np.ndarray) -> np.ndarray:
         """The symbols, from 0, that ids above the specials stand for."""
-        return np.asarray(ids) - _SPECIALS
+        return np.asarray(ids) - SPECIALS
 
     def files(self) -> dict[str, bytes]:
         """See the base class."""

@@ -12,7 +12,9 @@ from scaling.errors import ConfigError
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_rate_lies_between_the_bounds_of_birch(seed):
     """They close in on it as blocks grow, and at 9 symbols leave less than the states hide."""
-    model = HiddenMarkov(sample_blocks=4096, seed=seed, states=3, alphabet=3, transition_concentration=0.5, emission_concentration=0.5)
+    model = HiddenMarkov(
+        sample_blocks=4096, seed=seed, states=3, alphabet=3, transition_concentration=0.5, emission_concentration=0.5
+    )
     rate = model.entropy_rate()
     wide, narrow = birch_bounds(model, 3), birch_bounds(model, 9)
     assert wide[0] < narrow[0] <= narrow[1] < wide[1]
@@ -21,7 +23,9 @@ def test_the_rate_lies_between_the_bounds_of_birch(seed):
 
 
 def test_entropies_of_short_contexts_are_those_of_enumerated_blocks():
-    model = HiddenMarkov(sample_blocks=4096, states=4, alphabet=3, transition_concentration=0.3, emission_concentration=0.3)
+    model = HiddenMarkov(
+        sample_blocks=4096, states=4, alphabet=3, transition_concentration=0.3, emission_concentration=0.3
+    )
     by_context_BxC, _ = model._filtered
     for seen in (1, 2, 5):
         sample_B = by_context_BxC[:, seen - 1]
