@@ -49,8 +49,16 @@ class TruthCheck:
 
     @property
     def distance(self) -> float | None:
-        """(entropy - E) / half-width: positive where E came out too low; None where there is no half-width."""
-        return finite((self.entropy - self.estimate.value) / self.half_width) if self.half_width else None
+        """(entropy - E) in units of the interval's reach from E to that side, so that 1 is its end: positive where E came out too low.
+
+        None where the interval does not reach to that side at all, or without end.
+        """
+        if self.estimate.interval is None:
+            return None
+        low, high = self.estimate.interval
+        off = self.entropy - self.estimate.value
+        reach = high - self.estimate.value if off > 0 else self.estimate.value - low
+        return finite(off / reach) if math.isfinite(reach) and reach > 0 else None
 
     @property
     def informative(self) -> bool:

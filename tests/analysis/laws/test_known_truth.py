@@ -41,6 +41,15 @@ def test_distances_are_in_half_widths_and_the_error_widens_the_interval(law):
     assert known_truth.check(fitted, 1.75, 0.06).distance == pytest.approx(-1.5)
 
 
+def test_an_interval_that_is_not_centred_is_measured_on_the_side_of_the_truth(law):
+    """1 is its end on either side, so whoever is outside is further than 1 away."""
+    estimate = Estimate(1.9, (1.5, 2.0), 0.9, "set by the test")
+    fitted = dataclasses.replace(law, parameters={**law.parameters, "E": estimate})
+    assert known_truth.check(fitted, 2.0, 0.0).distance == pytest.approx(1.0)
+    assert known_truth.check(fitted, 1.5, 0.0).distance == pytest.approx(-1.0)
+    assert known_truth.check(fitted, 2.05, 0.0).distance > 1 and not known_truth.check(fitted, 2.05, 0.0).inside
+
+
 def test_an_interval_that_could_not_have_missed_says_little(law):
     wide = known_truth.check(with_interval(law, 0.1, 2.0), 1.9, 0.0)
     assert wide.inside and not wide.informative and "says little" in wide.in_words()
