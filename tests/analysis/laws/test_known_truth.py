@@ -9,6 +9,8 @@ import pytest
 from analysis.laws import known_truth, parametric
 from analysis.laws.intervals import bootstrap
 from analysis.laws.result import Estimate
+from analysis.laws.tables import table
+from tests.analysis import synthetic
 
 
 def with_interval(law, low, high):
@@ -79,3 +81,15 @@ def test_a_law_without_a_floor_is_refused(law):
     without = dataclasses.replace(law, parameters={"alpha": law.parameters["alpha"]})
     with pytest.raises(ValueError, match="has no irreducible loss E; its parameters are alpha"):
         known_truth.check(without, 1.0, 0.0)
+
+
+def test_records_that_state_an_entropy_give_the_raw_table_its_columns(tmp_path):
+    """One of two records states it; of texts that have none there is no column."""
+    records = synthetic.ladder(0)
+    records[1]["losses"]["validation"] |= {"entropy_nats_per_token": 1.9, "entropy_error": 1e-4}
+    records[2]["losses"]["validation"] |= {"entropy_nats_per_token": None, "entropy_error": None}
+    raw = table.load(str(synthetic.write(tmp_path / "stated", records))).raw.set_index("run_id")
+    assert raw.loc[records[1]["run_id"], ["entropy_validation", "entropy_error_validation"]].tolist() == [1.9, 1e-4]
+    assert raw["entropy_validation"].notna().sum() == 1
+    plain = table.load(str(synthetic.write(tmp_path / "plain", synthetic.ladder(0)))).raw
+    assert not [column for column in plain.columns if column.startswith("entropy")]
