@@ -282,7 +282,7 @@ def _slope_flags(surface: Result, table: RunsTable) -> tuple[str, ...]:
 
 
 def _truths(table: RunsTable, laws: dict[str, Result | NotFitted]) -> list[known_truth.TruthCheck]:
-    """Chinchilla's and Skaling's E against the entropy of the held-out text; empty where no record states one."""
+    """The E of every law of N and D that has one, against the entropy of the held-out text; empty where no record states one."""
     column = f"entropy_{table.conventions.domain}"
     if column not in table.raw.columns:
         return []
@@ -293,5 +293,5 @@ def _truths(table: RunsTable, laws: dict[str, Result | NotFitted]) -> list[known
     # All runs read the same text, so its sampling error moves E as a whole.
     text = float(table.frame["loss_standard_error"].mean())
     together = float(np.hypot(np.nan_to_num(error), np.nan_to_num(text)))
-    chosen = (laws[name] for name in (parametric.NAME, skaling.FORM.name))
+    chosen = (laws[name] for name in (parametric.NAME, skaling.FORM.name, over_training.FORM.name))
     return [known_truth.check(law, entropy, together) for law in chosen if isinstance(law, Result)]
