@@ -54,6 +54,7 @@ _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Show the plan, and write nothing
 def main(argv: Sequence[str]) -> None:
     """The verb."""
     del argv
+    verbs.share_compilations()
     if verbs.gin_file_flags() or verbs.gin_binding_flags():
         raise ConfigError("plan reads no Gin file and no binding", "remove --gin_file and --gin.NAME=value")
     if _SECONDS.value is not None and _FLOPS.value is not None:

@@ -17,6 +17,7 @@ import pandas as pd
 
 from analysis.laws import parametric
 from analysis.laws.errors import TableError
+from analysis.laws.fitting import fit as fitting
 from analysis.laws.forecasts import candidates, outlook, published, rollouts
 from analysis.laws.intervals import bootstrap, noise
 from analysis.laws.tables.table import RunsTable
@@ -99,7 +100,8 @@ def _rows(runs: outlook.Runs, index: npt.NDArray) -> outlook.Runs:
 
 def _naive(fitted: RunsTable, late: pd.DataFrame, level: float, replicates: int, seed: int) -> rollouts.Score:
     plain = parametric.fit(fitted, level=level)
-    run_noise = noise.estimate(fitted, plain.details["residual"], len(plain.theta))
+    jacobian_PxK = fitting.jacobian(parametric.FORM, plain.theta, fitted)
+    run_noise = noise.estimate(fitted, plain.details["residual"], len(plain.theta), jacobian_PxK)
     law = parametric.fit(fitted, bootstrap.draw(fitted, run_noise, replicates, np.random.default_rng(seed)), level)
     runs = (late["params"].to_numpy(), late["tokens"].to_numpy())
     low_Q, high_Q = np.quantile(law.log_loss_replicates(*runs), [(1 - level) / 2, (1 + level) / 2], axis=0)
