@@ -56,11 +56,15 @@ class Transformer(nn.Module):
         """
         specs = nested(parameter_specs(self.config))
         parameters = {name: ParameterGroup(group, name=name)() for name, group in specs.items()}
-        return self._logits(parameters, tokens_BxT, segment_ids_BxT, positions_BxT)
+        return self.logits(parameters, self.hidden_states(parameters, tokens_BxT, segment_ids_BxT, positions_BxT))
 
-    def _logits(
+    def hidden_states(
         self, parameters: Mapping[str, Any], tokens_BxT: jax.Array, segment_ids_BxT: jax.Array, positions_BxT: jax.Array
     ) -> jax.Array:
+        """What the head reads: the residual stream after the last layer (and its norm), [B, T, D], float32.
+
+        A plain function of the parameter tree: heads other than the vocabulary's (rewards, values) read the same states.
+        """
         config = self.config
         x_BxTxD = _embed(parameters["embedding"], config, tokens_BxT, positions_BxT)
         angles = None
@@ -92,9 +96,11 @@ class Transformer(nn.Module):
             config.depth,
             self.layers,
         )
-        if config.norm_position == "pre":
-            x_BxTxD = normalise(x_BxTxD, parameters["final_norm"], config)
-        return _head(x_BxTxD, parameters, config, self.compute_dtype)
+        return normalise(x_BxTxD, parameters["final_norm"], config) if config.norm_position == "pre" else x_BxTxD
+
+    def logits(self, parameters: Mapping[str, Any], x_BxTxD: jax.Array) -> jax.Array:
+        """Logits [B, T, V], float32, of hidden states (:meth:`hidden_states`, or some of their positions)."""
+        return _head(x_BxTxD, parameters, self.config, self.compute_dtype)
 
 
 class ParameterGroup(nn.Module):
