@@ -158,7 +158,7 @@ def build_train_step(key: StepKey, mesh: Mesh) -> TrainStep:
     model = Transformer(
         config=key.model,
         compute_dtype=key.compute_dtype,
-        layers=_layers_form(key.execution, mesh),
+        layers=layers_form(key.execution, mesh),
         remat=key.execution.remat,
         attention_chunk=key.execution.attention_chunk,
     )
@@ -180,7 +180,11 @@ def build_train_step(key: StepKey, mesh: Mesh) -> TrainStep:
     def token_nats(parameters, batch):
         return losses.token_nats(_logits(model, parameters, batch), batch.targets)
 
-    state_shardings = _state_shardings(mesh, key.model, transform, replicated)
+    parameter_shardings = meshes.parameter_shardings(mesh, key.model)
+    shapes = tree(key.model, lambda spec: jax.ShapeDtypeStruct(spec.shape, jnp.float32))
+    state_shardings = TrainState(
+        replicated, parameter_shardings, optimizer_shardings(transform, shapes, parameter_shardings, replicated)
+    )
     jit_step = functools.partial(jax.jit, donate_argnums=0, out_shardings=(state_shardings, replicated))
     with_rules = functools.partial(meshes.with_rules, mesh)
     return TrainStep(
@@ -196,7 +200,8 @@ def build_train_step(key: StepKey, mesh: Mesh) -> TrainStep:
     )
 
 
-def _layers_form(execution: ExecutionConfig, mesh: Mesh) -> str:
+def layers_form(execution: ExecutionConfig, mesh: Mesh) -> str:
+    """How layers run on a mesh, "auto" resolved."""
     if execution.layers != "auto":
         return execution.layers
     return "unroll" if mesh.devices.flat[0].platform == "cpu" else "scan"
@@ -210,7 +215,7 @@ def _train_step(model, transform, key: StepKey, state: TrainState, batch: Batch,
         return (sums.nats + key.model.z_loss * sums.squared_log_z) / counted, sums.nats / counted
 
     gradient = functools.partial(jax.grad(scaled_loss, has_aux=True), state.parameters)
-    gradients, loss = _accumulated(gradient, batch, key.execution.accumulation)
+    gradients, loss = accumulated(gradient, batch, key.execution.accumulation)
     directions, optimizer = transform.update(gradients, state.optimizer, state.parameters)
     parameters = optimizers.apply_direction(
         state.parameters,
@@ -226,8 +231,16 @@ def _logits(model: Transformer, parameters, batch: Batch) -> jax.Array:
     return model.apply({"params": parameters}, batch.tokens, batch.segment_ids, batch.positions)
 
 
-def _accumulated(gradient, batch: Batch, parts: int):
-    """Sums gradient and loss over `parts` micro-batches; each is already divided by the tokens of the whole batch."""
+def accumulated(gradient: Callable[[Any], Any], batch: Any, parts: int) -> Any:
+    """Sums what `gradient` returns of each of `parts` micro-batches.
+
+    Every micro-batch's result must already be divided by the counts of the whole batch, so that the sum does not depend on `parts`.
+
+    Args:
+      gradient: from a tree of arrays [B / parts, ...] to a tree.
+      batch: tree of arrays [B, ...].
+      parts: must divide B.
+    """
     if parts == 1:
         return gradient(batch)
     # Micro-batch i takes rows i, i + parts, ...: a batch sharded over devices then splits without moving rows.
@@ -241,11 +254,15 @@ def _accumulated(gradient, batch: Batch, parts: int):
     return jax.lax.scan(add, zeros, micro)[0]
 
 
-def _state_shardings(mesh: Mesh, config: TransformerConfig, transform, replicated: NamedSharding) -> TrainState:
-    """Optimiser moments lie as their parameters do; what has another shape (counters, factored moments) is replicated."""
-    shardings = meshes.parameter_shardings(mesh, config)
-    shapes = tree(config, lambda spec: jax.ShapeDtypeStruct(spec.shape, jnp.float32))
-    optimizer = optax.tree_map_params(
+def optimizer_shardings(transform: optax.GradientTransformation, shapes, shardings, replicated: NamedSharding):
+    """Optimiser moments lie as their parameters do; what has another shape (counters, factored moments) is replicated.
+
+    Args:
+      transform: the optimiser.
+      shapes, shardings: trees of the parameters' shapes and shardings.
+      replicated: the sharding of everything else.
+    """
+    return optax.tree_map_params(
         transform,
         lambda leaf, parameter, sharding: sharding if leaf.shape == parameter.shape else replicated,
         jax.eval_shape(transform.init, shapes),
@@ -253,4 +270,3 @@ def _state_shardings(mesh: Mesh, config: TransformerConfig, transform, replicate
         shardings,
         transform_non_params=lambda leaf: replicated,
     )
-    return TrainState(replicated, shardings, optimizer)

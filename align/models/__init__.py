@@ -1,0 +1,1 @@
+"""Checkpoints as policies, reward models and value models."""

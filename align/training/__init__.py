@@ -1,0 +1,1 @@
+"""What all stages share: their directories, the loop, the measurement of policies."""

@@ -1,0 +1,203 @@
+"""A stage from its frozen directory to its record."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+
+from align.training import record
+from align.training.journal import Journal, StageDivergedError
+from align.training.progress import StageProgress
+from align.training.stage import Stage, State
+from align.training.stage_directory import StageDirectory
+from scaling.errors import InterruptedRunError
+from scaling.run_directory import Attempt, Status
+from scaling.training import provenance
+from scaling.training.checkpoints import Checkpoints
+from scaling.training.interruption import Interruption
+
+
+@dataclasses.dataclass
+class Session:
+    """What the steps of one attempt work with."""
+
+    stage: Stage
+    directory: StageDirectory
+    attempt: Attempt
+    checkpoints: Checkpoints
+    journal: Journal
+    progress: StageProgress
+    interruption: Interruption
+    measure_every: int
+    checkpoint_every: int
+
+
+def run_stage(
+    directory: StageDirectory,
+    build: Callable[[], Stage],
+    interruption: Interruption,
+    measure_every: int,
+    checkpoint_every: int,
+) -> Status:
+    """Takes a stage from where its checkpoints left off to its record.
+
+    Args:
+      directory: frozen by :func:`align.training.stage_directory.freeze`.
+      build: makes the stage; not called when there is a record already.
+      interruption: read at step boundaries and while measuring.
+      measure_every: steps between measurements; 0 measures before the first step and after the last only.
+      checkpoint_every: steps between checkpoints; 0 saves on signals and at the end only.
+
+    Returns:
+      "completed", or "diverged" when a metric was not finite.
+
+    Raises:
+      InterruptedRunError: after saving, when a signal came.
+      BadInputError: data, configuration or checkpoint do not fit.
+      BusyError: another process works on this stage.
+    """
+    with directory.lock():
+        finished = directory.record()
+        if finished is not None:
+            return finished["status"]
+        stage = build()
+        with _session(directory, stage, interruption, measure_every, checkpoint_every) as session:
+            return _take_and_record(session)
+
+
+@contextlib.contextmanager
+def _session(
+    directory: StageDirectory, stage: Stage, interruption: Interruption, measure_every: int, checkpoint_every: int
+) -> Iterator[Session]:
+    with contextlib.closing(Checkpoints(directory.checkpoints)) as checkpoints:
+        first_step = checkpoints.latest() or 0
+        attempt = directory.start_attempt(provenance.start_facts(first_step))
+        spec = directory.spec
+        session = Session(
+            stage=stage,
+            directory=directory,
+            attempt=attempt,
+            checkpoints=checkpoints,
+            journal=Journal(attempt, first_step, stage.steps),
+            progress=StageProgress(spec.name or f"{spec.kind} {spec.run_id}", stage),
+            interruption=interruption,
+            measure_every=measure_every,
+            checkpoint_every=checkpoint_every,
+        )
+        try:
+            yield session
+        except BaseException as error:
+            # A full disk refuses this file too; the error that ended the stage is the one to report.
+            with contextlib.suppress(OSError):
+                stopped = isinstance(error, InterruptedRunError | KeyboardInterrupt)
+                attempt.finish("interrupted" if stopped else "failed", reason=str(error), **_spent(session))
+            raise
+
+
+def _take_and_record(session: Session) -> Status:
+    try:
+        state = _take_steps(session, _first_state(session))
+    except StageDivergedError as error:
+        session.progress.note(str(error))
+        return _conclude(session, "diverged", {}, str(error), error.last_good_step)
+    session.checkpoints.wait()
+    facts = session.stage.conclude(state, session.directory)
+    return _conclude(session, "completed", facts, "", session.stage.steps)
+
+
+def _first_state(session: Session) -> State:
+    latest = session.checkpoints.latest()
+    if latest is None:
+        state = session.stage.initial_state()
+        _measure(session, state, 0)
+        return state
+    state = session.checkpoints.restore(latest, session.stage.abstract_state())
+    if _measures_here(session, latest) and not _is_measured(session, latest):
+        # Killed between saving and measuring.
+        _measure(session, state, latest)
+    return state
+
+
+def _is_measured(session: Session, step: int) -> bool:
+    return any(row["step"] == step and row.keys() & {"policy", "held_out"} for row in session.directory.metrics())
+
+
+def _take_steps(session: Session, state: State) -> State:
+    """The loop: dispatch a step, then look at the one before it."""
+    stage = session.stage
+    pending: tuple[int, Any] | None = None
+    for step in range(int(state.step), stage.steps):
+        with jax.transfer_guard("disallow"):
+            state, metrics = stage.step(state, step)
+        if pending:
+            _observe(session, *pending)
+        pending = (step, metrics)
+        done = step + 1
+        if session.interruption.requested or _measures_here(session, done) or _saves_here(session, done):
+            # A state is measured or saved only after its own step was seen to be finite.
+            _observe(session, *pending)
+            pending = None
+            _at_boundary(session, state, done)
+        session.progress.show(done, session.journal)
+    return state
+
+
+def _observe(session: Session, step: int, metrics: Any) -> None:
+    values = session.journal.observe(step, metrics, session.stage.learning_rate(step))
+    session.stage.check(step, values)
+
+
+def _measures_here(session: Session, done: int) -> bool:
+    periodic = session.measure_every > 0 and done % session.measure_every == 0
+    return periodic or done == session.stage.steps
+
+
+def _saves_here(session: Session, done: int) -> bool:
+    periodic = session.checkpoint_every > 0 and done % session.checkpoint_every == 0
+    return periodic or done == session.stage.steps
+
+
+def _at_boundary(session: Session, state: State, done: int) -> None:
+    """Saves before it measures: whoever stops it while it measures loses no step, and the next attempt measures."""
+    session.journal.pause()
+    if _saves_here(session, done) or session.interruption.requested:
+        session.checkpoints.save(done, state)
+    _stop_if_asked(session, done)
+    if _measures_here(session, done):
+        _measure(session, state, done)
+
+
+def _measure(session: Session, state: State, done: int) -> None:
+    def stop_if_asked():
+        if session.interruption.requested:
+            if done:
+                session.checkpoints.save(done, state)
+            _stop_if_asked(session, done)
+
+    measured = session.stage.measure(state, done, stop_if_asked)
+    if measured:
+        session.journal.write_row({"step": done, **measured})
+        session.progress.note(f"step {done}: {record.spelt(measured)}")
+
+
+def _stop_if_asked(session: Session, done: int) -> None:
+    if session.interruption.requested:
+        session.checkpoints.wait()
+        raise InterruptedRunError(
+            f"{session.directory.path.name} stopped on {session.interruption.signal_name} at step {done} of {session.stage.steps}; "
+            "the same command continues it"
+        )
+
+
+def _conclude(session: Session, status: Status, facts: dict[str, Any], reason: str, last_good_step: int) -> Status:
+    session.attempt.finish(status, reason=reason, **_spent(session))
+    session.directory.write_measurements()
+    session.directory.write_record(record.record(session, status, facts, reason, last_good_step))
+    session.progress.note(f"{status}{': ' + reason if reason else ''}")
+    return status
+
+
+def _spent(session: Session) -> dict[str, float]:
+    return {"wall_seconds": session.journal.wall_seconds, "device_seconds": session.journal.device_seconds}

@@ -1,0 +1,64 @@
+"""What a finished stage says of itself: `record.json`."""
+
+from typing import TYPE_CHECKING, Any
+
+from align.training.stage_directory import SCHEMA_VERSION
+from scaling import run_directory
+from scaling.training import provenance
+
+if TYPE_CHECKING:
+    from align.training.loop import Session
+
+# What the progress lines show of a measurement.
+_SHOWN = ("kl", "gold", "proxy", "length", "ended", "validation_loss", "validation_accuracy")
+
+
+def record(
+    session: "Session", status: run_directory.Status, facts: dict[str, Any], reason: str, last_good_step: int
+) -> dict[str, Any]:
+    """The record of a stage; ARCHITECTURE.md documents every field.
+
+    Args:
+      session: of the attempt that finished it.
+      status: "completed" or "diverged".
+      facts: the stage's own fields; empty where it diverged.
+      reason: why it diverged.
+      last_good_step: steps taken; for a diverged stage, before the first that was not finite.
+    """
+    spec = session.directory.spec
+    ends = [attempt.end for attempt in session.directory.attempts()]
+    measured = [row for row in session.directory.metrics() if row.keys() & {"policy", "held_out"}]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "run_id": spec.run_id,
+        "kind": spec.kind,
+        "name": spec.name,
+        "status": status,
+        "reason": reason,
+        "last_good_step": last_good_step,
+        "parents": spec.parents,
+        "data": spec.data,
+        "config": spec.config,
+        "seed": spec.config["training"]["seed"],
+        "steps": last_good_step,
+        "final": {name: measured[-1][name] for name in ("policy", "held_out") if name in measured[-1]}
+        if measured
+        else {},
+        **facts,
+        "wall_seconds": sum(end.get("wall_seconds", 0.0) for end in ends),
+        "device_seconds": sum(end.get("device_seconds", 0.0) for end in ends),
+        "attempts": len(ends),
+        "device": provenance.device(),
+        "versions": provenance.versions(),
+        "git_commit": provenance.git_commit(),
+        "config_hash": spec.run_id,
+        "command": spec.command,
+        "created": run_directory.now(),
+    }
+
+
+def spelt(measured: dict[str, Any]) -> str:
+    """A measurement in one line."""
+    flat = {**measured.get("held_out", {}), **measured.get("policy", {})}
+    shown = {name: flat[name] for name in _SHOWN if isinstance(flat.get(name), float)}
+    return ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in shown.items())
