@@ -30,7 +30,9 @@ _SHARED = (0.0, 1.0, 10.0)
 _NEGLIGIBLE = 1e-2
 _SINGULAR = 1e-5
 _SMALLEST_NOISE = 1e-5
-_HALVINGS = 36
+_ROUNDING = 1e-12
+_MOST_STEPS = 60
+_LEAST_SLOPE = 1e-300
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,17 +78,24 @@ class Predictive:
     def quantile(self, chance: float) -> FloatArray:
         """The value that ln L stays below with this probability, float64[Q]; kept, because every weighing of the forms asks for it."""
         if chance not in self._known:
-            self._known[chance] = self._bisected(chance)
+            self._known[chance] = self._solved(chance)
         return self._known[chance]
 
-    def _bisected(self, chance: float) -> FloatArray:
-        reach = abs(stats.t.ppf(min(chance, 1 - chance), self.dof_M))[:, None] * self.scale_MxQ + 1e-12
-        low, high = (self.mean_MxQ - reach).min(axis=0), (self.mean_MxQ + reach).max(axis=0)
-        for _ in range(_HALVINGS):
-            middle = 0.5 * (low + high)
-            chance_Q = self.weight_M @ special.stdtr(self.dof_M[:, None], (middle - self.mean_MxQ) / self.scale_MxQ)
-            low, high = np.where(chance_Q < chance, middle, low), np.where(chance_Q < chance, high, middle)
-        return 0.5 * (low + high)
+    def _solved(self, chance: float) -> FloatArray:
+        """Newton's steps on the distribution function, halving where one would leave the bracket."""
+        ends_MxQ = self.mean_MxQ + stats.t.ppf(chance, self.dof_M)[:, None] * self.scale_MxQ
+        low, high, at = ends_MxQ.min(axis=0) - _ROUNDING, ends_MxQ.max(axis=0) + _ROUNDING, self.weight_M @ ends_MxQ
+        for _ in range(_MOST_STEPS):
+            gone_MxQ = (at - self.mean_MxQ) / self.scale_MxQ
+            over = self.weight_M @ special.stdtr(self.dof_M[:, None], gone_MxQ) - chance
+            low, high = np.where(over < 0, at, low), np.where(over < 0, high, at)
+            slope = self.weight_M @ (stats.t.pdf(gone_MxQ, self.dof_M[:, None]) / self.scale_MxQ)
+            there = at - over / np.maximum(slope, _LEAST_SLOPE)
+            there = np.where((low < there) & (there < high), there, 0.5 * (low + high))
+            at, moved = there, np.abs(there - at).max(initial=0.0)
+            if moved < _ROUNDING:
+                break
+        return at
 
     @property
     def mean(self) -> FloatArray:
@@ -117,14 +126,13 @@ def predict(seen: Design, residual_K: FloatArray, y_K: FloatArray, asked: Design
     _, lengths, directions = np.linalg.svd(seen.basis_KxB, full_matrices=False)
     turn = directions[lengths > _SINGULAR * lengths[0]].T / lengths[lengths > _SINGULAR * lengths[0]]
     seen, asked = (dataclasses.replace(item, basis_KxB=item.basis_KxB @ turn) for item in (seen, asked))
+    shares = _SHARED if _has_clusters(seen.cluster_K) else (0.0,)
+    knobs_3xM = np.array(list(itertools.product(_RATIOS, TAUS, shares))).T
     parts = []
     for length_V in itertools.product(_LENGTHS, repeat=2):
         near, across = (_kernel(seen.x_KxV, other.x_KxV, length_V) for other in (seen, asked))
-        parts += [
-            _krige(seen, residual_K, asked, (excess_K, above_K, above_Q), (near, across), knobs)
-            for knobs in itertools.product(_RATIOS, TAUS, _SHARED if _has_clusters(seen.cluster_K) else (0.0,))
-        ]
-    evidence_M, mean_MxQ, scale_MxQ = (np.array(column) for column in zip(*parts, strict=True))
+        parts.append(_krige(seen, residual_K, asked, (excess_K, above_K, above_Q), (near, across), knobs_3xM))
+    evidence_M, mean_MxQ, scale_MxQ = (np.concatenate(column) for column in zip(*parts, strict=True))
     weight_M = np.exp(evidence_M - evidence_M.max())
     weight_M /= weight_M.sum()
     kept_M = weight_M > _NEGLIGIBLE * weight_M.max()
@@ -147,38 +155,44 @@ def _kernel(x_KxV: FloatArray, other_QxV: FloatArray, length_V: tuple[float, ...
 
 def _krige(
     seen: Design, residual_K: FloatArray, asked: Design, above: tuple[FloatArray, FloatArray, FloatArray],
-    kernels: tuple[FloatArray, FloatArray], knobs: tuple[float, float, float],
-) -> tuple[float, FloatArray, FloatArray]:  # fmt: skip
-    """Universal kriging at one point of the grid: restricted log likelihood, mean [Q] beside the law, scale [Q].
+    kernels: tuple[FloatArray, FloatArray], knobs_3xM: FloatArray,
+) -> tuple[FloatArray, FloatArray, FloatArray]:  # fmt: skip
+    """Universal kriging at M points of the grid (ratio, tau, shared): restricted log likelihood [M], mean beside the law and scale [M, Q].
 
     Variances are in units of the noise of the best run, which is estimated (Rasmussen and Williams 2006, eq. 2.41 to 2.45).
     """
-    ratio, tau, shared = knobs
+    ratio_M, tau_M, shared_M = knobs_3xM
     near, across = kernels
     excess_K, above_K, above_Q = above
     swell_K, swell_Q = (np.exp(item / (2 * _SWELL)) for item in (above_K, above_Q))
-    covariance = ratio * swell_K[:, None] * near * swell_K + np.diag(np.exp(excess_K / tau))
-    cross_QxK = ratio * swell_Q[:, None] * across * swell_K
-    if shared:
-        covariance = covariance + shared * _same(seen.cluster_K, seen.cluster_K)
-        cross_QxK = cross_QxK + shared * _same(asked.cluster_K, seen.cluster_K)
-    factor = np.linalg.cholesky(covariance)
-    whitened = np.linalg.solve(factor, np.column_stack([residual_K, seen.basis_KxB, cross_QxK.T]))
-    size = 1 + seen.basis_KxB.shape[1]
-    r_K, basis_KxB, cross_KxQ = whitened[:, 0], whitened[:, 1:size], whitened[:, size:]
-    q_KxB, upper_BxB = np.linalg.qr(basis_KxB)
-    left_K = r_K - q_KxB @ (q_KxB.T @ r_K)
-    dof = max(1, len(r_K) - len(upper_BxB))
-    variance = max(float(left_K @ left_K) / dof, _SMALLEST_NOISE**2)
-    theta_B = np.linalg.solve(upper_BxB, q_KxB.T @ r_K)
-    mean_Q = asked.basis_KxB @ theta_B + cross_KxQ.T @ left_K
-    leverage = np.linalg.solve(upper_BxB.T, (asked.basis_KxB - cross_KxQ.T @ basis_KxB).T)
-    known_Q = ratio * swell_Q**2 + shared - np.sum(cross_KxQ**2, axis=0)
-    spread_Q = np.maximum(known_Q, 0.0) + np.exp(above_Q / tau) + np.sum(leverage**2, axis=0)
-    evidence = (
-        -0.5 * dof * np.log(variance) - np.sum(np.log(np.diag(factor))) - np.sum(np.log(np.abs(np.diag(upper_BxB))))
-    )
-    return evidence, mean_Q, np.sqrt(variance * spread_Q)
+    same_KxK, same_QxK = (_same(item.cluster_K, seen.cluster_K) for item in (seen, asked))
+    ratio_Mx1x1, shared_Mx1x1 = ratio_M[:, None, None], shared_M[:, None, None]
+    covariance_MxKxK = ratio_Mx1x1 * (swell_K[:, None] * near * swell_K) + shared_Mx1x1 * same_KxK
+    each = np.arange(len(residual_K))
+    covariance_MxKxK[:, each, each] += np.exp(excess_K / tau_M[:, None])
+    cross_MxKxQ = ratio_Mx1x1 * (swell_K[:, None] * across.T * swell_Q) + shared_Mx1x1 * same_QxK.T
+    factor_MxKxK = np.linalg.cholesky(covariance_MxKxK)
+    known_KxR = np.column_stack([residual_K, seen.basis_KxB])
+    known_MxKxR = np.broadcast_to(known_KxR, (len(ratio_M), *known_KxR.shape))
+    whitened = np.linalg.solve(factor_MxKxK, np.concatenate([known_MxKxR, cross_MxKxQ], axis=2))
+    size = known_KxR.shape[1]
+    r_MxKx1, basis_MxKxB, cross_MxKxQ = whitened[..., :1], whitened[..., 1:size], whitened[..., size:]
+    q_MxKxB, upper_MxBxB = np.linalg.qr(basis_MxKxB)
+    along_MxBx1 = q_MxKxB.mT @ r_MxKx1
+    left_MxKx1 = r_MxKx1 - q_MxKxB @ along_MxBx1
+    dof = max(1, len(residual_K) - seen.basis_KxB.shape[1])
+    variance_M = np.maximum(np.sum(left_MxKx1**2, axis=(1, 2)) / dof, _SMALLEST_NOISE**2)
+    mean_MxQ = (asked.basis_KxB @ np.linalg.solve(upper_MxBxB, along_MxBx1) + cross_MxKxQ.mT @ left_MxKx1)[..., 0]
+    leverage_MxBxQ = np.linalg.solve(upper_MxBxB.mT, (asked.basis_KxB - cross_MxKxQ.mT @ basis_MxKxB).mT)
+    known_MxQ = ratio_M[:, None] * swell_Q**2 + shared_M[:, None] - np.sum(cross_MxKxQ**2, axis=1)
+    spread_MxQ = np.maximum(known_MxQ, 0.0) + np.exp(above_Q / tau_M[:, None]) + np.sum(leverage_MxBxQ**2, axis=1)
+    evidence_M = -0.5 * dof * np.log(variance_M) - _log_diagonal(factor_MxKxK) - _log_diagonal(upper_MxBxB)
+    return evidence_M, mean_MxQ, np.sqrt(variance_M[:, None] * spread_MxQ)
+
+
+def _log_diagonal(matrix_MxBxB: FloatArray) -> FloatArray:
+    """The sum of ln |diagonal|, float64[M]."""
+    return np.sum(np.log(np.abs(np.diagonal(matrix_MxBxB, axis1=1, axis2=2))), axis=1)
 
 
 def _same(cluster_Q: npt.NDArray[np.int64], cluster_K: npt.NDArray[np.int64]) -> FloatArray:

@@ -75,8 +75,8 @@ def test_kriging_is_the_generalised_least_squares_of_the_textbook():
     alone = [np.full(len(item), -1) for item in (x, new)]
     kernels = tuple(discrepancy._kernel(x, item, (2.0, 4.0)) for item in (x, new))
     seen, asked = discrepancy.Design(x, basis, alone[0]), discrepancy.Design(new, other, alone[1])
-    evidence, mean, scale = discrepancy._krige(
-        seen, y, asked, (np.zeros(12), np.zeros(12), np.zeros(3)), kernels, (10.0, 0.1, 0.0)
+    (evidence,), (mean,), (scale,) = discrepancy._krige(
+        seen, y, asked, (np.zeros(12), np.zeros(12), np.zeros(3)), kernels, np.array([[10.0], [0.1], [0.0]])
     )
     inverse = np.linalg.inv(10.0 * kernels[0] + np.eye(12))
     normal = np.linalg.inv(basis.T @ inverse @ basis)
