@@ -62,3 +62,24 @@ def positions(sequences: Sequences) -> jax.Array:
     """int32 [B, T]: positions from the beginning of the prompt (those of padding are of no consequence)."""
     batch, length = sequences.tokens.shape
     return jnp.broadcast_to(jnp.arange(length, dtype=jnp.int32)[None, :], (batch, length))
+
+
+def recombined(prompts: Sequences, completions: Sequences) -> Sequences:
+    """The prompts of one batch with the completions of another, row by row.
+
+    Args:
+      prompts: rows whose prompts are taken.
+      completions: rows whose completions are taken; of the same width, which prompt and completion together must not exceed.
+    """
+    index_1xT = jnp.arange(prompts.tokens.shape[1])[None, :]
+    prompt_Bx1 = prompts.prompt_lengths[:, None]
+    source_BxT = index_1xT - prompt_Bx1 + completions.prompt_lengths[:, None]
+    shifted_BxT = jnp.take_along_axis(completions.tokens, jnp.clip(source_BxT, 0, index_1xT.shape[1] - 1), axis=1)
+    tokens_BxT = jnp.where(index_1xT < prompt_Bx1, prompts.tokens, shifted_BxT)
+    lengths_B = prompts.prompt_lengths + completions.completion_lengths
+    return Sequences(jnp.where(index_1xT < lengths_B[:, None], tokens_BxT, 0), prompts.prompt_lengths, lengths_B)
+
+
+def stacked(first: Sequences, second: Sequences) -> Sequences:
+    """The rows of both, those of `first` before those of `second`: what one forward pass takes."""
+    return Sequences(*(jnp.concatenate(pair, axis=0) for pair in zip(first, second, strict=True)))
