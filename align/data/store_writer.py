@@ -1,0 +1,137 @@
+"""Writes example stores: under a temporary name that is replaced when everything is in it, or removed when anything fails."""
+
+import array
+import contextlib
+import json
+import os
+import pathlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from align.data import store as store_lib
+from align.data.agreement import Agreement
+from align.data.examples import TokenExample, kind_of
+from align.data.store import ExampleStore
+from scaling.data.store import MANIFEST, VOCABULARY, sha256_of_file, token_dtype
+from scaling.data.store_writer import atomic_directory
+from scaling.data.vocabularies import Vocabulary
+from scaling.errors import DataError
+
+
+class ExampleWriter:
+    """Writes the files of one store; see :func:`writing`."""
+
+    def __init__(self, directory: pathlib.Path, vocabulary: Vocabulary, num_completions: int):
+        self._directory = directory
+        self._vocabulary = vocabulary
+        self._num_completions = num_completions
+        self._dtype = token_dtype(vocabulary.size).newbyteorder("<")
+        self._splits: dict[str, dict[str, Any]] = {}
+        self._labels: dict[str, dict[str, Any]] = {}
+
+    def write_split(self, name: str, examples: Iterable[TokenExample]) -> dict[str, Any]:
+        """Writes one split in the order given, and returns its entry in the manifest.
+
+        Raises:
+          DataError: there are no examples.
+        """
+        prompt_lengths, completion_lengths = array.array("q"), array.array("q")
+        scores, margins, names = array.array("f"), array.array("f"), []
+        agreement = Agreement()
+        with contextlib.ExitStack() as stack:
+            prompts = stack.enter_context(open(self._directory / f"{name}.prompts.tokens", "wb"))
+            completions = (
+                stack.enter_context(open(self._directory / f"{name}.completions.tokens", "wb"))
+                if self._num_completions
+                else None
+            )
+            for example in examples:
+                prompts.write(self._bytes(example.prompt))
+                prompt_lengths.append(len(example.prompt))
+                for completion in example.completions:
+                    completions.write(self._bytes(completion))
+                    completion_lengths.append(len(completion))
+                known = example.scores if len(example.scores) else [np.nan] * self._num_completions
+                scores.extend(float(score) for score in known)
+                margins.append(float(example.margin))
+                names.append(example.name)
+                agreement.add(known)
+        if not names:
+            raise DataError(f"the split {name!r} has no examples", "loosen the filters or give more data")
+        shape = (len(names), self._num_completions)
+        lengths_NxK = np.array(completion_lengths, np.int64).reshape(shape)
+        self._save(f"{name}.prompts.npy", _starts(prompt_lengths))
+        if self._num_completions:
+            self._save(f"{name}.completions.npy", _starts(completion_lengths))
+        self._save(f"{name}.scores.npy", np.array(scores, np.float32).reshape(shape))
+        self._save(f"{name}.margins.npy", np.array(margins, np.float32))
+        (self._directory / f"{name}.names.json").write_text(json.dumps(names))
+        self._splits[name] = _summary(np.array(prompt_lengths, np.int64), lengths_NxK)
+        self._labels[name] = agreement.to_json()
+        return self._splits[name]
+
+    def finish(self, description: Mapping[str, Any]) -> None:
+        """Writes the vocabulary and, last, the manifest.
+
+        Args:
+          description: further fields of the manifest (source, request, what was left out).
+        """
+        self._vocabulary.save(self._directory / VOCABULARY)
+        manifest = {
+            "schema_version": store_lib.SCHEMA_VERSION,
+            "kind": kind_of(self._num_completions),
+            "num_completions": self._num_completions,
+            **description,
+            "labels": self._labels,
+            "vocabulary": self._vocabulary.manifest(),
+            "splits": self._splits,
+            "files": {
+                str(file.relative_to(self._directory)): {
+                    "bytes": file.stat().st_size,
+                    "sha256": sha256_of_file(file),
+                }
+                for file in sorted(self._directory.rglob("*"))
+                if file.is_file()
+            },
+        }
+        manifest["store_hash"] = store_lib.content_hash(manifest)
+        with open(self._directory / MANIFEST, "w") as file:
+            json.dump(manifest, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _bytes(self, ids: np.ndarray) -> bytes:
+        return ids.astype(self._dtype).tobytes()
+
+    def _save(self, name: str, values: np.ndarray) -> None:
+        with open(self._directory / name, "wb") as file:
+            np.save(file, values)
+
+
+@contextlib.contextmanager
+def writing(path: pathlib.Path, vocabulary: Vocabulary, num_completions: int) -> Iterator[ExampleWriter]:
+    """A writer whose store appears at `path` when the block ends, and not at all when it raises.
+
+    Raises:
+      OutputError: the directory cannot be written or is full, or `path` is taken.
+    """
+    with atomic_directory(path) as partial:
+        yield ExampleWriter(partial, vocabulary, num_completions)
+    ExampleStore.open(path)
+
+
+def _starts(lengths: Sequence[int]) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(np.array(lengths, np.int64))]).astype(np.int64)
+
+
+def _summary(prompt_lengths_N: np.ndarray, lengths_NxK: np.ndarray) -> dict[str, Any]:
+    longest_N = lengths_NxK.max(axis=1, initial=0)
+    return {
+        "examples": len(prompt_lengths_N),
+        "prompt_tokens": int(prompt_lengths_N.sum()),
+        "completion_tokens": int(lengths_NxK.sum()),
+        "longest_prompt": int(prompt_lengths_N.max()),
+        "longest_row": int((prompt_lengths_N + longest_N).max()),
+    }
