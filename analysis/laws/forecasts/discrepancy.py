@@ -30,7 +30,7 @@ _SHARED = (0.0, 1.0, 10.0)
 _NEGLIGIBLE = 1e-2
 _SINGULAR = 1e-5
 _SMALLEST_NOISE = 1e-5
-_ROUNDING = 1e-12
+_ROUNDING = 1e-11
 _MOST_STEPS = 60
 _LEAST_SLOPE = 1e-300
 
@@ -91,7 +91,8 @@ class Predictive:
             low, high = np.where(over < 0, at, low), np.where(over < 0, high, at)
             slope = self.weight_M @ (stats.t.pdf(gone_MxQ, self.dof_M[:, None]) / self.scale_MxQ)
             there = at - over / np.maximum(slope, _LEAST_SLOPE)
-            there = np.where((low < there) & (there < high), there, 0.5 * (low + high))
+            # At the root the step ends on the bracket, and must not be thrown back to its middle.
+            there = np.where((low <= there) & (there <= high), there, 0.5 * (low + high))
             at, moved = there, np.abs(there - at).max(initial=0.0)
             if moved < _ROUNDING:
                 break

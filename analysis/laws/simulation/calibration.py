@@ -115,7 +115,7 @@ def simulate(
     target_P, found_P = synthetic.pseudo_truth(design, truth), FORM.uncentred(optimum.theta[None], centre_V)[0]
     residual_K = y_K - evaluate(FORM, found_P[None], x_KxV)[0]
     run_noise = noise.estimate(runs, residual_K, len(found_P), solve.jacobian(FORM, found_P, x_KxV))
-    covariance_PxP = _least_covariance(design, scenario.noise, truth, x_KxV, target_P)
+    covariance_PxP = least_covariance(design, scenario.noise, truth, x_KxV, target_P)
     verdicts, refits = [], {}
     for method in methods:
         scheme, interval = METHODS[method]
@@ -135,7 +135,7 @@ def simulate(
     return verdicts
 
 
-def _least_covariance(design: Design, model: NoiseModel, truth, x_KxV: FloatArray, theta_P: FloatArray) -> FloatArray:  # noqa: ANN001 - Truth
+def least_covariance(design: Design, model: NoiseModel, truth, x_KxV: FloatArray, theta_P: FloatArray) -> FloatArray:  # noqa: ANN001 - Truth
     """(J V⁻¹ Jᵀ)⁻¹ with the noise's covariance V: of generalised least squares, float64[P, P]."""
     same_KxK = (design.cluster[:, None] == design.cluster).astype(np.float64)
     scale_K = model.scale(design, truth)
@@ -233,7 +233,9 @@ def _reported(scenarios: list[str], sweeps: int, replicates: int, methods: list[
             shown = passed
 
 
-def _names(known: dict) -> Callable[[str], list[str]]:
+def names_of(known: dict) -> Callable[[str], list[str]]:
+    """What reads a flag of names, separated by commas; an unknown one is refused with the known ones."""
+
     def parse(text: str) -> list[str]:
         unknown = [name for name in text.split(",") if name not in known]
         if unknown:
@@ -255,8 +257,8 @@ def main() -> None:
         default=199,
         help="bootstrap replicates a sweep; one less than a multiple of 20 fills the ranks' bins evenly",
     )
-    parser.add_argument("--designs", type=_names(SCENARIOS), default=list(SCENARIOS), help=", ".join(SCENARIOS))
-    parser.add_argument("--methods", type=_names(METHODS), default=["default"], help=", ".join(METHODS))
+    parser.add_argument("--designs", type=names_of(SCENARIOS), default=list(SCENARIOS), help=", ".join(SCENARIOS))
+    parser.add_argument("--methods", type=names_of(METHODS), default=["default"], help=", ".join(METHODS))
     parser.add_argument("--seed", type=int, default=0, help="of all sweeps")
     chosen = parser.parse_args()
     print(HEADER)

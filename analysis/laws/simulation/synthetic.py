@@ -61,6 +61,12 @@ class Design:
         })  # fmt: skip
         return table.build(sources.from_frame(frame))
 
+    def joined(self, other: "Design") -> "Design":
+        """These runs and others, whose trunks are their own where their numbers are."""
+        names = ("log_params", "log_tokens", "cluster", "seed")
+        columns = (np.concatenate([getattr(self, name), getattr(other, name)]) for name in names)
+        return Design(self.name, *columns)
+
     def with_losses(self, log_loss_K: FloatArray) -> table.RunsTable:
         """The runs table of these runs with these losses, in the order of the design."""
         return dataclasses.replace(self._table, frame=self._table.frame.assign(loss=np.exp(log_loss_K)))
@@ -152,9 +158,11 @@ class Truth:
     beta: float
     outer: float = 1.0
 
-    def log_loss(self, design: Design) -> FloatArray:
-        """ln L of every run without noise, float64[K]."""
-        n, d = (column - column.mean() for column in (design.log_params, design.log_tokens))
+    def log_loss(self, design: Design, about: Design | None = None) -> FloatArray:
+        """ln L of every run without noise, float64[K]; the centre is that of `about`, or of the runs themselves."""
+        centre = about or design
+        n = design.log_params - centre.log_params.mean()
+        d = design.log_tokens - centre.log_tokens.mean()
         at_centre = self.size_term + self.data_term
         terms = (self.size_term * np.exp(-self.alpha * n) + self.data_term * np.exp(-self.beta * d)) / at_centre
         return np.log(self.irreducible + at_centre * terms**self.outer)
@@ -187,21 +195,22 @@ class NoiseModel:
     heavy: bool = False
     by_loss: bool = False
 
-    def scale(self, design: Design, truth: Truth) -> FloatArray:
-        """The standard deviation of every run's noise, float64[K]."""
+    def scale(self, design: Design, truth: Truth, about: Design | None = None) -> FloatArray:
+        """The standard deviation of every run's noise, float64[K]; the truth and the mean loss are stated where `about` is."""
         if not self.by_loss:
             return np.full(len(design), self.spread)
-        reducible_K = np.exp(truth.log_loss(design)) - truth.irreducible
-        return self.spread * reducible_K / reducible_K.mean()
+        centre = about or design
+        reducible_K, usual_K = (np.exp(truth.log_loss(runs, centre)) - truth.irreducible for runs in (design, centre))
+        return self.spread * reducible_K / usual_K.mean()
 
-    def draw(self, design: Design, truth: Truth, rng: np.random.Generator) -> FloatArray:
-        """Deviations of ln L, float64[K]."""
+    def draw(self, design: Design, truth: Truth, rng: np.random.Generator, about: Design | None = None) -> FloatArray:
+        """Deviations of ln L, float64[K]; `about` as in :meth:`scale`."""
         trunk_K = rng.standard_normal(design.cluster.max() + 1)[design.cluster]
         if self.heavy:
             own_K = rng.standard_t(_STUDENT_DOF, len(design)) * np.sqrt(1 - 2 / _STUDENT_DOF)
         else:
             own_K = rng.standard_normal(len(design))
-        return self.scale(design, truth) * (np.sqrt(self.shared) * trunk_K + np.sqrt(1 - self.shared) * own_K)
+        return self.scale(design, truth, about) * (np.sqrt(self.shared) * trunk_K + np.sqrt(1 - self.shared) * own_K)
 
 
 def pseudo_truth(design: Design, truth: Truth) -> FloatArray:

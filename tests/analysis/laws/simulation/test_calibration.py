@@ -69,7 +69,7 @@ def test_ideal_width_is_that_of_least_squares():
     truth = calibration.synthetic.draw_truth(rng)
     theta_P = calibration.synthetic.pseudo_truth(quiet.design, truth)
     x_KxV = np.stack([quiet.design.log_params, quiet.design.log_tokens], axis=1)
-    covariance = calibration._least_covariance(quiet.design, quiet.noise, truth, x_KxV, theta_P)
+    covariance = calibration.least_covariance(quiet.design, quiet.noise, truth, x_KxV, theta_P)
     jacobian = calibration.solve.jacobian(calibration.FORM, theta_P, x_KxV)
     errors = np.linalg.lstsq(jacobian.T, 1e-5 * rng.standard_normal((len(x_KxV), 4000)), rcond=None)[0]
     assert np.sqrt(np.diag(covariance)) == pytest.approx(errors.std(axis=1), rel=0.05)
