@@ -7,7 +7,8 @@ product (a column of ones beside the values) instead of a slow reduction over th
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -21,36 +22,44 @@ from scaling.models.precision import ComputeDtype, product, project
 _MASKED = -1e30
 
 
+# What mixes values once queries, keys and values are there: (layer, cache, q [B, T, H, Q], k [B, T, K, Q], v [B, T, K, Q]) -> (mixed [B, T, H, Q], cache).
+# The layer's index is a Python int where layers are unrolled and a traced integer where they are scanned. The cache is any tree of arrays, None in training.
+Attend: TypeAlias = Callable[[Any, Any, jax.Array, jax.Array, jax.Array], tuple[jax.Array, Any]]
+
+
 def self_attention(
     x_BxTxD: jax.Array,
     parameters: Mapping[str, jax.Array],
     config: TransformerConfig,
-    segment_ids_BxT: jax.Array,
     angles: tuple[jax.Array, jax.Array] | None,
     compute_dtype: ComputeDtype,
-    chunk: int,
-) -> jax.Array:
+    attend: Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, Any]],
+) -> tuple[jax.Array, Any]:
     """Projections, rotation, attention and output projection.
 
     Args:
       x_BxTxD: the block's (normalised) input.
       parameters: kernels "query" [D, H, Q], "key" and "value" [D, K, Q], "output" [H, Q, D], and their biases where the architecture has them.
       config: the architecture.
-      segment_ids_BxT: tokens see only tokens of their own segment.
       angles: rotary cosines and sines, or None for other kinds of positions.
       compute_dtype: of the products.
-      chunk: queries per block; 0 takes all at once.
+      attend: :data:`Attend` of this layer and its cache.
+
+    Returns:
+      [B, T, D], and the cache that `attend` returns.
     """
     q_BxTxHxQ = _heads(x_BxTxD, parameters, "query", "heads", compute_dtype)
     k_BxTxKxQ = _heads(x_BxTxD, parameters, "key", "kv_heads", compute_dtype)
     v_BxTxKxQ = _heads(x_BxTxD, parameters, "value", "kv_heads", compute_dtype)
     if angles is not None:
         q_BxTxHxQ, k_BxTxKxQ = rotate(q_BxTxHxQ, angles), rotate(k_BxTxKxQ, angles)
-    mixed_BxTxHxQ = causal_attention(q_BxTxHxQ, k_BxTxKxQ, v_BxTxKxQ, segment_ids_BxT, compute_dtype, chunk)
-    batch, length = segment_ids_BxT.shape
+    mixed_BxTxHxQ, cache = attend(q_BxTxHxQ, k_BxTxKxQ, v_BxTxKxQ)
+    batch, length, _ = x_BxTxD.shape
     output_kernel = parameters["output"].reshape(-1, config.width)
     y_BxTxD = project(mixed_BxTxHxQ.reshape(batch, length, -1), output_kernel, compute_dtype)
-    return y_BxTxD + parameters["output_bias"][None, None, :] if "output_bias" in parameters else y_BxTxD
+    if "output_bias" in parameters:
+        y_BxTxD = y_BxTxD + parameters["output_bias"][None, None, :]
+    return y_BxTxD, cache
 
 
 def causal_attention(
@@ -83,6 +92,33 @@ def causal_attention(
     return mixed_BxKxGxTxQ.transpose(0, 3, 1, 2, 4).reshape(batch, length, heads, head_dim)
 
 
+def cached_attention(
+    q_Bx1xHxQ: jax.Array,
+    keys_BxKxSxQ: jax.Array,
+    values_BxKxSxQ: jax.Array,
+    visible_BxS: jax.Array,
+    compute_dtype: ComputeDtype = "float32",
+) -> jax.Array:
+    """:func:`causal_attention` of one query a row over keys and values that were kept, in any order. No gradient is written for it.
+
+    Args:
+      q_Bx1xHxQ: the query of each row.
+      keys_BxKxSxQ, values_BxKxSxQ: of S slots, head-major, so that a head's slots are one matrix.
+      visible_BxS: which slots a row's query sees; at least one.
+      compute_dtype: of the products.
+
+    Returns:
+      [B, 1, H, Q].
+    """
+    batch, _, heads, head_dim = q_Bx1xHxQ.shape
+    kv_heads = keys_BxKxSxQ.shape[1]
+    q_BxKxGxQ = (q_Bx1xHxQ / math.sqrt(head_dim)).reshape(batch, kv_heads, heads // kv_heads, head_dim)
+    weights_BxKxGxS = _numerators(q_BxKxGxQ, keys_BxKxSxQ, visible_BxS[:, None, :], compute_dtype)
+    sums_BxKxGx1 = jnp.sum(weights_BxKxGxS.astype(jnp.float32), axis=-1, keepdims=True)
+    mixed_BxKxGxQ = product("bkrs,bksd->bkrd", weights_BxKxGxS, values_BxKxSxQ, compute_dtype) / sums_BxKxGx1
+    return mixed_BxKxGxQ.reshape(batch, 1, heads, head_dim)
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _attend(compute_dtype: ComputeDtype, chunk: int, q_BxKxGxTxQ, k_BxKxTxQ, v_BxKxTxQ, segment_ids_BxT):
     return _attend_forward(compute_dtype, chunk, q_BxKxGxTxQ, k_BxKxTxQ, v_BxKxTxQ, segment_ids_BxT)[0]
@@ -95,12 +131,8 @@ def _attend_forward(compute_dtype: ComputeDtype, chunk: int, q_BxKxGxTxQ, k_BxKx
     mixed, weights, inverse_sums = [], [], []
     for start, end in _blocks(length, chunk):
         q_BxKxRxQ = _rows(q_BxKxGxTxQ, start, end)
-        scores_BxKxRxS = product("bkrd,bksd->bkrs", q_BxKxRxQ, k_BxKxTxQ[:, :, :end], compute_dtype)
         visible_BxRxS = jnp.tile(_visible(segment_ids_BxT, start, end), (1, group, 1))
-        scores_BxKxRxS = jnp.where(visible_BxRxS[:, None], scores_BxKxRxS, _MASKED)
-        largest_BxKxRx1 = jnp.max(scores_BxKxRxS, axis=-1, keepdims=True)
-        # Softmax in float32; its numerators are then rounded once, so that the sum below normalises exactly what is multiplied.
-        weights_BxKxRxS = jnp.exp(scores_BxKxRxS - largest_BxKxRx1).astype(compute_dtype)
+        weights_BxKxRxS = _numerators(q_BxKxRxQ, k_BxKxTxQ[:, :, :end], visible_BxRxS, compute_dtype)
         sums = product("bkrs,bksd->bkrd", weights_BxKxRxS, values_and_one[:, :, :end], compute_dtype)
         inverse_BxKxRx1 = 1.0 / sums[..., -1:]
         mixed.append(_unrows(sums[..., :-1] * inverse_BxKxRx1, group))
@@ -136,6 +168,17 @@ def _attend_backward(compute_dtype: ComputeDtype, chunk: int, kept, gradient_BxK
 
 
 _attend.defvjp(_attend_forward, _attend_backward)
+
+
+def _numerators(q_BxKxRxQ, k_BxKxSxQ, visible_BxRxS, compute_dtype: ComputeDtype) -> jax.Array:
+    """exp(q k - max) where visible and 0 elsewhere, [B, K, R, S].
+
+    Softmax in float32; its numerators are then rounded once, so that the sum of what is returned normalises exactly what is multiplied.
+    """
+    scores_BxKxRxS = product("bkrd,bksd->bkrs", q_BxKxRxQ, k_BxKxSxQ, compute_dtype)
+    scores_BxKxRxS = jnp.where(visible_BxRxS[:, None], scores_BxKxRxS, _MASKED)
+    largest_BxKxRx1 = jnp.max(scores_BxKxRxS, axis=-1, keepdims=True)
+    return jnp.exp(scores_BxKxRxS - largest_BxKxRx1).astype(compute_dtype)
 
 
 def _blocks(length: int, chunk: int) -> list[tuple[int, int]]:

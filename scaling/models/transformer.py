@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from scaling.mesh import constrain
-from scaling.models.attention import self_attention
+from scaling.models.attention import Attend, causal_attention, self_attention
 from scaling.models.config import TransformerConfig
 from scaling.models.feed_forward import feed_forward
 from scaling.models.norms import normalise
@@ -65,21 +65,48 @@ class Transformer(nn.Module):
 
         A plain function of the parameter tree: heads other than the vocabulary's (rewards, values) read the same states.
         """
+
+        def attend(layer, cache, q_BxTxHxQ, k_BxTxKxQ, v_BxTxKxQ):
+            mixed_BxTxHxQ = causal_attention(
+                q_BxTxHxQ, k_BxTxKxQ, v_BxTxKxQ, segment_ids_BxT, self.compute_dtype, self.attention_chunk
+            )
+            return mixed_BxTxHxQ, cache
+
+        return self.hidden_states_by(attend, None, parameters, tokens_BxT, positions_BxT)[0]
+
+    def hidden_states_by(
+        self,
+        attend: Attend,
+        cache: Any,
+        parameters: Mapping[str, Any],
+        tokens_BxT: jax.Array,
+        positions_BxT: jax.Array,
+    ) -> tuple[jax.Array, Any]:
+        """:meth:`hidden_states` with another way to attend, which may read and change a cache on its way through the layers.
+
+        Args:
+          attend: what mixes values; its layer is a traced integer where layers are scanned or rematerialised.
+          cache: handed to the first layer's attention; the next layer gets what that returns.
+          parameters: the parameter tree; its "layers" stacked, or as :func:`unstacked` returns them.
+          tokens_BxT, positions_BxT: as in :meth:`hidden_states`.
+
+        Returns:
+          hidden states [B, T, D], and the last layer's cache.
+        """
         config = self.config
         x_BxTxD = _embed(parameters["embedding"], config, tokens_BxT, positions_BxT)
         angles = None
         if config.positions == "rope":
             angles = rotary_angles(positions_BxT, config.rotary_dim, config.rope_theta)
 
-        def layer(x_BxTxD: jax.Array, layer_parameters: Mapping[str, Any]) -> jax.Array:
-            attend = functools.partial(
+        def apply_layer(x_BxTxD: jax.Array, cache: Any, layer_parameters: Mapping[str, Any], layer: Any):
+            attention = functools.partial(
                 self_attention,
                 parameters=layer_parameters["attention"],
                 config=config,
-                segment_ids_BxT=segment_ids_BxT,
                 angles=angles,
                 compute_dtype=self.compute_dtype,
-                chunk=self.attention_chunk,
+                attend=functools.partial(attend, layer, cache),
             )
             transform = functools.partial(
                 feed_forward,
@@ -87,16 +114,19 @@ class Transformer(nn.Module):
                 config=config,
                 compute_dtype=self.compute_dtype,
             )
-            return _residual_block(x_BxTxD, layer_parameters, config, attend, transform)
+            return _residual_block(x_BxTxD, layer_parameters, config, attention, transform)
 
-        x_BxTxD = _apply_layers(
-            _rematerialised(layer, self.remat, scanned=self.layers == "scan"),
+        x_BxTxD, cache = _apply_layers(
+            _rematerialised(apply_layer, self.remat, scanned=self.layers == "scan"),
             parameters["layers"],
             x_BxTxD,
+            cache,
             config.depth,
             self.layers,
         )
-        return normalise(x_BxTxD, parameters["final_norm"], config) if config.norm_position == "pre" else x_BxTxD
+        if config.norm_position == "pre":
+            x_BxTxD = normalise(x_BxTxD, parameters["final_norm"], config)
+        return x_BxTxD, cache
 
     def logits(self, parameters: Mapping[str, Any], x_BxTxD: jax.Array) -> jax.Array:
         """Logits [B, T, V], float32, of hidden states (:meth:`hidden_states`, or some of their positions)."""
@@ -160,19 +190,20 @@ def _embed(
 
 
 def _residual_block(
-    x_BxTxD: jax.Array, parameters: Mapping[str, Any], config: TransformerConfig, attend, transform
-) -> jax.Array:
-    """One layer: where norms and sums stand around its two sub-layers."""
+    x_BxTxD: jax.Array, parameters: Mapping[str, Any], config: TransformerConfig, attention, transform
+) -> tuple[jax.Array, Any]:
+    """One layer: where norms and sums stand around its two sub-layers. Returns the residual stream and attention's cache."""
     attention_norm, feed_forward_norm = parameters["attention_norm"], parameters["feed_forward_norm"]
     if config.norm_position == "post":
-        x_BxTxD = normalise(x_BxTxD + attend(x_BxTxD), attention_norm, config)
-        return constrain(normalise(x_BxTxD + transform(x_BxTxD), feed_forward_norm, config), _RESIDUAL_AXES)
-    attended_BxTxD = attend(normalise(x_BxTxD, attention_norm, config))
+        attended_BxTxD, cache = attention(x_BxTxD)
+        x_BxTxD = normalise(x_BxTxD + attended_BxTxD, attention_norm, config)
+        return constrain(normalise(x_BxTxD + transform(x_BxTxD), feed_forward_norm, config), _RESIDUAL_AXES), cache
+    attended_BxTxD, cache = attention(normalise(x_BxTxD, attention_norm, config))
     if config.residual == "parallel":
         transformed_BxTxD = transform(normalise(x_BxTxD, feed_forward_norm, config))
-        return constrain(x_BxTxD + attended_BxTxD + transformed_BxTxD, _RESIDUAL_AXES)
+        return constrain(x_BxTxD + attended_BxTxD + transformed_BxTxD, _RESIDUAL_AXES), cache
     x_BxTxD = constrain(x_BxTxD + attended_BxTxD, _RESIDUAL_AXES)
-    return constrain(x_BxTxD + transform(normalise(x_BxTxD, feed_forward_norm, config)), _RESIDUAL_AXES)
+    return constrain(x_BxTxD + transform(normalise(x_BxTxD, feed_forward_norm, config)), _RESIDUAL_AXES), cache
 
 
 def _rematerialised(layer, remat: str, scanned: bool):
@@ -183,19 +214,25 @@ def _rematerialised(layer, remat: str, scanned: bool):
     return jax.checkpoint(layer, policy=policies[remat], prevent_cse=not scanned)
 
 
-def _apply_layers(layer, stacked: Mapping[str, Any], x_BxTxD: jax.Array, depth: int, form: str) -> jax.Array:
+def _apply_layers(apply_layer, layers: Any, x_BxTxD: jax.Array, cache: Any, depth: int, form: str):
+    """Returns the residual stream after the last layer and its cache."""
     if form == "scan":
-        x_BxTxD, _ = jax.lax.scan(lambda x, parameters: (layer(x, parameters), None), x_BxTxD, stacked)
-        return x_BxTxD
-    for parameters in _unstacked(stacked, depth):
-        x_BxTxD = layer(x_BxTxD, parameters)
-    return x_BxTxD
+
+        def step(carry, layer):
+            return apply_layer(*carry, *layer), None
+
+        return jax.lax.scan(step, (x_BxTxD, cache), (layers, jnp.arange(depth)))[0]
+    separate = layers if isinstance(layers, list) else unstacked(layers, depth)
+    for layer, parameters in enumerate(separate):
+        x_BxTxD, cache = apply_layer(x_BxTxD, cache, parameters, layer)
+    return x_BxTxD, cache
 
 
-def _unstacked(stacked: Mapping[str, Any], depth: int) -> list[dict[str, Any]]:
+def unstacked(stacked: Mapping[str, Any], depth: int) -> list[dict[str, Any]]:
     """Splits stacked parameters into layers by lax.split, whose transpose is one concatenation.
 
-    Indexing would transpose to a sum of `depth` zero-padded arrays of the full size.
+    A program that applies unrolled layers many times splits once, before its loop. Indexing would transpose to a sum of `depth` zero-padded arrays
+    of the full size.
     """
     leaves, structure = jax.tree.flatten(stacked)
     split = [[part.reshape(part.shape[1:]) for part in jax.lax.split(leaf, (1,) * depth)] for leaf in leaves]
