@@ -171,8 +171,9 @@ def _score() -> None:
     # Runs are found by params and tokens, so it does not matter how their FLOPs were counted.
     sealed, asked = document["conventions"], runs_flags.conventions()
     conventions = table.Conventions(sealed["parameters"], asked.flops, asked.domain or sealed["domain"])
-    runs = table.usable(runs_flags.read(), conventions, runs_flags.path())
-    card = preregistration.score(document, runs, runs_flags.path())
+    raw = runs_flags.read()
+    runs = table.usable(raw, conventions, runs_flags.path())
+    card = preregistration.score(document, runs, runs_flags.path(), table.loss_unit_of(raw))
     print("\n".join(card.in_words()))
     if not _DRY_RUN.value:
         _make_output_directory()

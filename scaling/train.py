@@ -24,6 +24,7 @@ _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print what would run and what it
 def main(argv: Sequence[str]) -> None:
     """Freezes the run if need be, trains it, and turns its outcome into an exit code."""
     del argv
+    verbs.share_compilations()
     if bool(_RUN_DIRS.value) == bool(verbs.gin_file_flags()):
         raise ConfigError("give either --gin_file or --run_dir", "see --help")
     paths = _RUN_DIRS.value or _frozen()

@@ -18,11 +18,12 @@ import pandas as pd
 
 from analysis.laws.errors import TableError
 from analysis.laws.result import finite
+from analysis.laws.tables.loss_units import NATS_PER_TOKEN
 from analysis.laws.tables.table import RunsTable
 
 FloatArray = npt.NDArray[np.float64]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 KIND = "sealed forecast"
 # A run is the planned one where its size and tokens are this close: real counts differ from planned ones by rounding to batches.
 SAME_RUN = 0.01
@@ -107,6 +108,7 @@ def seal(
         "kind": KIND,
         "sealed": now or datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "conventions": dataclasses.asdict(table.conventions),
+        "loss_unit": table.loss_unit,
         "fitted": {"runs": sorted(table.frame["run_id"]), _DIGEST: fingerprint(table)},
         "law": dict(law),
         "options": dict(options),
@@ -159,8 +161,8 @@ class Grade:
     Attributes:
       name: of the planned run.
       run_id: of the run that was made.
-      predicted, interval: sealed, nats per token.
-      measured: its loss.
+      predicted, interval: sealed, in the sealed unit of loss.
+      measured: its loss, in the same unit.
       inside: whether the interval holds it.
       error_percent: measured over predicted, minus one, in percent.
       interval_score: of ln L (Gneiting and Raftery 2007, eq. 43): width, and 2/(1 − level) of what lies outside; lower is better.
@@ -232,17 +234,24 @@ class Scorecard:
         return lines
 
 
-def score(document: Mapping[str, Any], runs: pd.DataFrame, source: str) -> Scorecard:
+def score(document: Mapping[str, Any], runs: pd.DataFrame, source: str, loss_unit: str = NATS_PER_TOKEN) -> Scorecard:
     """Grades a sealed forecast.
 
     Args:
       document: :func:`opened`.
       runs: the runs made since, with `run_id, params, tokens, loss` under the sealed conventions, and `created` where known.
       source: of the runs, for messages.
+      loss_unit: of their losses, in words (:mod:`analysis.laws.tables.loss_units`).
 
     Raises:
-      TableError: no run matches a forecast, or a run that matches was part of the fit.
+      TableError: the losses are in another unit than the sealed ones, no run matches a forecast, or a run that matches was part of the fit.
     """
+    sealed_unit = document["loss_unit"]
+    if loss_unit != sealed_unit:
+        raise TableError(
+            f"{source} has losses in {loss_unit}, and the forecasts were sealed in {sealed_unit}",
+            "give --loss_unit (and --bytes_per_token) by which the runs' losses become those that were sealed",
+        )
     fitted = set(document["fitted"]["runs"])
     grades, missing = [], []
     for entry in document["forecasts"]:

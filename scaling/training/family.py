@@ -6,9 +6,6 @@ import traceback
 from collections.abc import Iterable
 from typing import Literal
 
-import jax
-
-from scaling import gin_files
 from scaling.errors import BadInputError, InterruptedRunError, os_errors_as_bad_input
 from scaling.run_directory import BusyError, RunDirectory, Status
 from scaling.training.interruption import Interruption
@@ -32,7 +29,6 @@ def train_directories(paths: Iterable[str | os.PathLike[str]]) -> dict[str, Outc
     Raises:
       InterruptedRunError: a signal came; the run in hand was saved and the rest not begun.
     """
-    _share_compilations()
     statuses: dict[str, Outcome] = {}
     with Interruption() as interruption:
         for path in paths:
@@ -50,13 +46,6 @@ def _train_family(directory: RunDirectory, interruption: Interruption) -> dict[s
     for branch in branches:
         statuses[branch.path.name] = _train_isolated(branch, interruption) if ended else outcome
     return statuses
-
-
-def _share_compilations() -> None:
-    """Keeps compiled programs on disk, so that a resumed run or another group of the same shape starts in a second."""
-    if not jax.config.jax_compilation_cache_dir:
-        jax.config.update("jax_compilation_cache_dir", str(gin_files.PROJECT_ROOT / ".cache" / "jax"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 def _branches(directory: RunDirectory) -> list[RunDirectory]:

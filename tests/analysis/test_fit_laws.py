@@ -168,6 +168,9 @@ def test_a_forecast_is_sealed_before_the_run_and_graded_after_it(ladder_director
     graded = run(*score)
     assert graded.returncode == 0 and "1 of 1 inside" in graded.stdout, graded.stderr
     assert json.loads((tmp_path / "score.json").read_text())["coverage"] == 1.0
+    refused = run(*score, "--loss_unit=bits_per_byte")
+    assert refused.returncode == 2 and "losses in bits per byte" in refused.stderr
+    assert "sealed in nats per token" in refused.stderr
     document["forecasts"][0]["loss"] = 1.0
     (tmp_path / "forecast.json").write_text(json.dumps(document))
     forged = run(*score)

@@ -1,5 +1,6 @@
 """`python -m scaling.train` as a shell sees it: exit codes and one line on bad input."""
 
+import os
 import pathlib
 import shutil
 import subprocess
@@ -112,3 +113,19 @@ def test_training_never_imports_tensorflow():
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+
+
+def test_training_shares_compilations_with_the_other_verbs():
+    """JAX reads where it keeps programs when it is imported, so the verb must have said so before."""
+    code = (
+        "import sys, scaling.train; from absl import flags\n"
+        "def show(paths):\n"
+        "    import jax\n"
+        "    print(jax.config.jax_compilation_cache_dir, jax.config.jax_persistent_cache_min_compile_time_secs)\n"
+        "scaling.train._train = show; flags.FLAGS(['train', '--run_dir=x']); scaling.train.main(['train'])"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT_ROOT, capture_output=True, text=True, check=False, env=environment
+    )
+    assert result.stdout.split() == [str(PROJECT_ROOT / ".cache" / "jax"), "0.2"], result.stderr

@@ -161,8 +161,13 @@ def build(
         flags,
         source,
         tuple(raw.attrs.get(foreign.RECOGNISED, ())),
-        raw.attrs.get(foreign.LOSS_UNIT, NATS_PER_TOKEN),
+        loss_unit_of(raw),
     )
+
+
+def loss_unit_of(raw: pd.DataFrame) -> str:
+    """The unit of every loss in a raw frame, in words."""
+    return raw.attrs.get(foreign.LOSS_UNIT, NATS_PER_TOKEN)
 
 
 def usable(raw: pd.DataFrame, conventions: Conventions, source: str = "") -> pd.DataFrame:

@@ -10,6 +10,7 @@ import pytest
 from analysis.laws import preregistration
 from analysis.laws.errors import TableError
 from analysis.laws.tables import sources, table
+from analysis.laws.tables.reading import Reading
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +71,26 @@ def test_a_run_that_the_fit_had_seen_is_refused(sealed):
     sealed["fitted"]["runs"].append("a")
     with pytest.raises(TableError, match="part of the fit"):
         preregistration.score(sealed, runs(), "runs.csv")
+
+
+def test_losses_in_another_unit_than_the_sealed_ones_are_refused(sealed, exact):
+    """Losses per byte lie far below any interval per token: a grade would call every forecast wrong. The message names both units."""
+    with pytest.raises(TableError, match="nats per byte.*sealed in nats per token") as error:
+        preregistration.score(sealed, runs(), "runs.csv", "nats per byte")
+    assert "--loss_unit" in error.value.remedy
+    per_byte = dataclasses.replace(exact, loss_unit="nats per byte")
+    planned = preregistration.planned_runs(pd.DataFrame({"params": [1e9], "tokens": [2e10]}), exact, "plan.csv")
+    document = preregistration.seal(per_byte, planned, [Made(0.6, (0.5, 0.7))], {}, {})
+    assert preregistration.score(document, runs(loss=[0.65, 0.6]), "runs.csv", "nats per byte").coverage == 1.0
+    with pytest.raises(TableError, match="nats per token.*sealed in nats per byte"):
+        preregistration.score(document, runs(), "runs.csv")
+
+
+def test_a_table_says_in_which_unit_its_losses_are():
+    """What the verb hands to the grading: a loss per byte without the bytes of a token stays one, and nats are nats per token."""
+    frame = pd.DataFrame({"params": [1e9, 2e9], "tokens": [1e10, 1e10], "loss": [0.9, 0.8]})
+    assert table.loss_unit_of(sources.from_frame(frame)) == "nats per token"
+    assert table.loss_unit_of(sources.from_frame(frame, reading=Reading(loss_unit="bits_per_byte"))) == "bits per byte"
 
 
 def test_a_run_older_than_the_seal_is_flagged(sealed):
