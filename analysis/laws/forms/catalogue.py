@@ -30,5 +30,6 @@ FORMS: dict[str, Form] = {
         sigmoid.FORM,
         over_optimisation.BEST_OF_N,
         over_optimisation.RL,
+        over_optimisation.DIRECT_ALIGNMENT,
     )
 }

@@ -8,9 +8,14 @@
 The response is the reward itself, gold reward of the initial policy subtracted, and not its logarithm.
 """
 
+import dataclasses
+
 import numpy as np
+import numpy.typing as npt
 
 from analysis.laws.forms.form import Direct, Parameter
+
+FloatArray = npt.NDArray[np.float64]
 
 _SOURCE = "Gao et al. 2022 (arXiv:2210.10760)"
 _WIDE = (
@@ -81,3 +86,33 @@ RL = Direct(
     natural=_RL[0],
     derived=_RL[1],
 )
+# The equation of RL under its own name and source: what is fitted is a win rate (that of the initial policy subtracted) or a reward.
+DIRECT_ALIGNMENT = dataclasses.replace(
+    RL,
+    name="over_optimisation_direct_alignment",
+    source="Rafailov et al. 2024 (arXiv:2406.02900), with eq. 2 of Gao et al. 2022 (arXiv:2210.10760)",
+)
+
+
+def basis(form: Direct, distance_K: FloatArray) -> FloatArray:
+    """The columns that alpha and beta multiply, float64 [K, 2]: (d, -d^2) or (d, -d ln d)."""
+    bend_K = distance_K if form is BEST_OF_N else np.log(distance_K)
+    return np.stack([distance_K, -distance_K * bend_K], axis=1)
+
+
+def slope_argument(form: Direct, distance: float) -> float:
+    """u(d) of the slope R'(d) = alpha - beta·u(d): 2d for best-of-n, 1 + ln d for RL."""
+    return 2 * distance if form is BEST_OF_N else 1 + np.log(distance)
+
+
+def distance_of_slope_argument(form: Direct, u: float) -> float:
+    """The distance d at which u(d) = u; 0 where there is none above it."""
+    return max(0.0, u / 2) if form is BEST_OF_N else float(np.exp(u - 1))
+
+
+def log_peak_gradient(form: Direct, theta_P: FloatArray) -> FloatArray:
+    """d ln R* / d(alpha, beta), float64 [2], where alpha and beta are positive."""
+    alpha, beta = theta_P
+    if form is BEST_OF_N:
+        return np.array([2 / alpha, -1 / beta])
+    return np.array([1 / beta, 1 / beta - alpha / beta**2])

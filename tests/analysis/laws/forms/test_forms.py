@@ -23,6 +23,7 @@ INSIDE = {
     "data_constrained": [-1.0, -0.8, 0.6, 0.34, 0.4, 2.0, 1.5],
     "frontier": [-0.3, 0.6, 0.15], "frontier_without_floor": [1.0, 0.05], "sigmoid_of_loss": [3.0, 2.5, 0.25, 0.95],
     "over_optimisation_best_of_n": [1.2, 0.1], "over_optimisation_rl": [1.2, 0.4],
+    "over_optimisation_direct_alignment": [0.3, 0.15],
 }  # fmt: skip
 FORMS = list(catalogue.FORMS.values())
 
