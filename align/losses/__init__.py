@@ -1,0 +1,1 @@
+"""Losses of alignment as pure functions of log-probabilities and rewards."""

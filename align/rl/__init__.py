@@ -1,0 +1,1 @@
+"""Estimators and losses of reinforcement learning from rewards of whole completions, as pure functions."""
