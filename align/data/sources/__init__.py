@@ -1,0 +1,1 @@
+"""Where examples come from; each source is a frozen dataclass that a Gin file binds."""
