@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from scaling.data.store import VOCABULARY, TokenStore
+from scaling.data.store import VOCABULARY
 from scaling.data.vocabularies import Vocabulary, load_vocabulary
 from scaling.errors import CheckpointError, DataError
 from scaling.foreign import checkpointed, weights
@@ -137,22 +137,3 @@ def _selected(root: pathlib.Path, select: Select) -> pathlib.Path:
         return (loss,) if select == "lowest_loss" else (-record["parameters"]["total"], -record["tokens"], loss)
 
     return root / min(finished, key=rank)["run_id"]
-
-
-def require_vocabulary(parent: Parent, sha256: str, where: str) -> None:
-    """Refuses data that was tokenised for another model.
-
-    Args:
-      parent: the model.
-      sha256: the identity of the data's vocabulary.
-      where: names the data.
-
-    Raises:
-      DataError: the vocabularies differ.
-    """
-    expected = TokenStore.open(parent.vocabulary_store).manifest["vocabulary"]["sha256"]
-    if sha256 != expected:
-        raise DataError(
-            f"{where} was tokenised with another vocabulary ({sha256[:12]}) than the one that {parent.path} reads ({expected[:12]})",
-            f"prepare it with the vocabulary of {parent.vocabulary_store}",
-        )

@@ -9,14 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from align.data import packing
-from align.data.batches import rows
+from align.data.batches import covering, rows
+from align.data.packing import PackedExamples, pack
 from align.data.store import ExampleStore
 from align.models import policy as policies
 from align.models import saving
 from align.models.lora import LoraConfig
-from align.models.parents import Parent, ParentConfig, find, require_vocabulary
+from align.models.parents import ParentConfig, find
 from align.stage_config import ExamplesConfig, TrainingConfig
+from align.stages.data import open_examples
 from align.training import update
 from align.training.stage_directory import StageDirectory, StageSpec, stage_spec
 from scaling.data.batches import Batch
@@ -30,18 +31,14 @@ class SupervisedConfig:
 
     Attributes:
       parent: the model that it starts from.
-      data: dialogues, or pairs, of which the preferred sides are taken (preferred fine-tuning, a baseline of Rafailov et al. 2023).
+      data: prompts with one completion each. Rows of `prompt_length + completion_length` tokens hold several examples, each a segment of its own.
       training: how; a batch is `batch_size` rows.
-      completion_only: whether prompts count in the loss.
-      packing: several examples in a row, each a segment of its own; without it every row holds one.
       lora: trains an adapter instead of the parameters.
     """
 
     parent: ParentConfig
     data: ExamplesConfig
     training: TrainingConfig = TrainingConfig()
-    completion_only: bool = True
-    packing: bool = True
     lora: LoraConfig = LoraConfig()
 
 
@@ -52,21 +49,10 @@ def spec(config: SupervisedConfig, name: str = "") -> StageSpec:
       BadInputError: one of them is missing or unfit.
     """
     parent = find(config.parent)
-    store = open_examples(config.data, parent)
+    store = open_examples(config.data, parent, "dialogue")
     return stage_spec(
-        "sft", config, {"policy": parent.identity}, {"examples": store.hash}, str(parent.vocabulary_store), name
+        "sft", config, {"policy": parent.identity}, {"examples": store.store_hash}, str(parent.vocabulary_store), name
     )
-
-
-def open_examples(config: ExamplesConfig, parent: Parent) -> ExampleStore:
-    """The examples of a stage, checked against its parent.
-
-    Raises:
-      DataError: they are missing, altered, or tokenised for another model.
-    """
-    store = ExampleStore.open(config.store)
-    require_vocabulary(parent, store.manifest["vocabulary"]["sha256"], f"the example store {config.store}")
-    return store
 
 
 class Supervised:
@@ -79,14 +65,14 @@ class Supervised:
         """Reads the parent and packs the examples."""
         self._config, training = config, config.training
         parent = find(config.parent)
-        store = open_examples(config.data, parent)
+        store = open_examples(config.data, parent, "dialogue")
         self._policy = policies.Policy.of(
             parent, training, training.batch_size // training.execution.accumulation, config.lora
         )
         self._base = self._policy.place(parent.parameters())
-        self._train = self._packed(store, config.data.split)
-        self._validation = self._packed(store, config.data.validation_split, config.data.validation_examples)
-        self.steps = training.horizon(len(self._train.tokens))
+        self._train = pack(store.split(config.data.split), config.data.length, seed=training.seed)
+        self._validation = self._held_out(store)
+        self.steps = training.horizon(self._train.num_rows)
         self.units_per_step = training.batch_size
         self._updates = update.Updates.of(training, self._policy.decayed)
         self._state_shardings = self._updates.shardings(
@@ -98,16 +84,9 @@ class Supervised:
         )
         self._nats = self._policy.compiled(self._sums)
 
-    def _packed(self, store: ExampleStore, split: str, most: int = 0) -> Batch:
-        examples = store.split(split)
-        most = most or self._config.data.max_examples
-        length = self._config.data.length
-        return packing.packed(
-            examples.first(most) if most else examples,
-            length,
-            completion_only=self._config.completion_only,
-            one_per_row=not self._config.packing,
-        )
+    def _held_out(self, store: ExampleStore) -> PackedExamples | None:
+        split = self._config.data.validation_split
+        return pack(store.split(split), self._config.data.length) if split else None
 
     def initial_state(self) -> update.TrainedState:
         """The parent's parameters, or a new adapter."""
@@ -124,8 +103,8 @@ class Supervised:
     def step(self, state: update.TrainedState, step: int):
         """One update on the rows that (seed, step) determines."""
         training = self._config.training
-        chosen = rows(training.seed, step, training.batch_size, len(self._train.tokens))
-        batch = jax.device_put(jax.tree.map(lambda array: array[chosen], self._train), self._policy.rows)
+        chosen = rows(training.seed, step, training.batch_size, self._train.num_rows)
+        batch = jax.device_put(self._train.gather(chosen), self._policy.rows)
         rates = update.rates(training, step, self.steps, self._policy.replicated)
         return self._step(state, self._policy.frozen_base(self._base), batch, rates)
 
@@ -134,22 +113,16 @@ class Supervised:
 
     def measure(self, state: update.TrainedState, step: int, stop_if_asked: Callable[[], None]) -> dict[str, Any]:
         """The loss of held-out completions, nats per token with its standard error over rows."""
-        if not len(self._validation.tokens):
+        if self._validation is None:
             return {}
+        base = self._policy.frozen_base(self._base)
         nats, tokens = [], []
-        size = self._config.training.batch_size
-        for start in range(0, len(self._validation.tokens), size):
+        for indices, weights in covering(self._validation.num_rows, self._config.training.batch_size):
             stop_if_asked()
-            batch = jax.tree.map(
-                lambda array, start=start: _filled(array[start : start + size], size), self._validation
-            )
-            row_nats, row_tokens = jax.device_get(
-                self._nats(
-                    state.trained, self._policy.frozen_base(self._base), jax.device_put(batch, self._policy.rows)
-                )
-            )
-            nats.append(row_nats)
-            tokens.append(row_tokens)
+            batch = jax.device_put(self._validation.gather(indices), self._policy.rows)
+            row_nats, row_tokens = jax.device_get(self._nats(state.trained, base, batch))
+            nats.append(row_nats * weights)
+            tokens.append(row_tokens * weights)
         nats, tokens = np.concatenate(nats).astype(np.float64), np.concatenate(tokens).astype(np.float64)
         mean = nats.sum() / tokens.sum()
         # The standard error of a ratio of sums, over rows.
@@ -196,8 +169,3 @@ class Supervised:
         parameters = self._policy.full(trained, base)
         hidden = self._policy.model.hidden_states(parameters, batch.tokens, batch.segment_ids, batch.positions)
         return self._policy.model.logits(parameters, hidden)
-
-
-def _filled(array: np.ndarray, size: int) -> np.ndarray:
-    """The last rows of a pass, filled up with zeros (padding: segment 0, mask 0) so that one compilation serves."""
-    return np.pad(array, [(0, size - len(array)), *[(0, 0)] * (array.ndim - 1)])
