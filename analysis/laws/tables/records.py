@@ -42,12 +42,18 @@ def _under(directory: epath.Path) -> Iterator[epath.Path]:
 
 
 def read(record_paths: list[epath.Path]) -> pd.DataFrame:
-    """One row for every record.
+    """One row for every record of pretraining; records of alignment, which have `parents` in the place of a loss, are passed over.
 
     Raises:
-      TableError: a record cannot be read, lacks a field or misuses one, or two records are of one run; the files are named.
+      TableError: a record cannot be read, lacks a field or misuses one, two records are of one run, or all are of alignment; the files are named.
     """
-    frame = pd.DataFrame([_row_of_record(path) for path in record_paths])
+    rows = [row for path in record_paths if (row := _row_of_record(path)) is not None]
+    if record_paths and not rows:
+        raise TableError(
+            f"all {len(record_paths)} records are of alignment, such as {record_paths[0]}, and none of pretraining",
+            "point --runs at the directory that a sweep wrote; python -m analysis.frontier reads records of alignment",
+        )
+    frame = pd.DataFrame(rows)
     repeated = frame["run_id"][frame["run_id"].duplicated()].unique()
     if len(repeated):
         where = " and ".join(frame.loc[frame["run_id"] == repeated[0], "path"][:2])
@@ -59,7 +65,17 @@ def read(record_paths: list[epath.Path]) -> pd.DataFrame:
     return frame
 
 
-def _row_of_record(path: epath.Path) -> dict[str, Any]:
+def is_of_alignment(record: dict[str, Any]) -> bool:
+    """Whether a record is of a stage of alignment: these name their `parents` (policy, reference, reward), a branch its `parent`."""
+    return "parents" in record
+
+
+def load(path: epath.Path) -> dict[str, Any]:
+    """A record as it was written.
+
+    Raises:
+      TableError: it cannot be read, or is no JSON object.
+    """
     remedy = "remove the file or restore it"
     try:
         record = json.loads(path.read_text())
@@ -71,6 +87,13 @@ def _row_of_record(path: epath.Path) -> dict[str, Any]:
         raise TableError(f"{path} cannot be read: {error.strerror}", "make it readable or remove it") from error
     if not isinstance(record, dict):
         raise TableError(f"{path} is not a JSON object", remedy)
+    return record
+
+
+def _row_of_record(path: epath.Path) -> dict[str, Any] | None:
+    record = load(path)
+    if is_of_alignment(record):
+        return None
     try:
         return flattened(record, str(path.parent))
     except KeyError as error:
