@@ -109,7 +109,7 @@ class Encoder:
 
     def _count_cuts(self, example: TokenExample) -> None:
         if len(example.prompt) > self._config.max_prompt_tokens:
-            self.truncated.add("prompt", example.name)
+            self.truncated.add("prompts", example.name)
         for completion in example.completions:
             if len(completion) > self._config.max_completion_tokens:
-                self.truncated.add("completion", example.name)
+                self.truncated.add("completions", example.name)

@@ -72,6 +72,12 @@ class ExampleWriter:
         self._labels[name] = agreement.to_json()
         return self._splits[name]
 
+    def summary(self, name: str) -> str:
+        """One line for people about a split that was written."""
+        entry, noise = self._splits[name], self._labels[name]["noise"]
+        line = f"{entry['examples']:,} examples, {entry['prompt_tokens']:,} tokens of prompts, {entry['completion_tokens']:,} of completions"
+        return line if noise is None else f"{line}, label noise {noise:.3f}"
+
     def finish(self, description: Mapping[str, Any]) -> None:
         """Writes the vocabulary and, last, the manifest.
 

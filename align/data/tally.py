@@ -28,6 +28,13 @@ class Tally:
         if len(entry.names) < _NAMES_KEPT:
             entry.names.append(name)
 
+    def merge(self, other: "Tally") -> None:
+        """Adds the counts of another."""
+        for text, reason in other.reasons.items():
+            entry = self.reasons.setdefault(text, Reason())
+            entry.count += reason.count
+            entry.names = (entry.names + reason.names)[:_NAMES_KEPT]
+
     @property
     def total(self) -> int:
         """Examples counted, over all reasons."""
