@@ -26,11 +26,14 @@ class ScoredSamples(NamedTuple):
       sequences: N * K rows, the completions of a prompt side by side.
       scores: float [N * K], gold scores.
       names: N names of prompts, for messages.
+      rated: float [N * K], what a noisy rater thinks (see `align.gold.lexicon.LexiconRater`): the order follows it, while the gold scores are stored;
+        None orders by the gold scores.
     """
 
     sequences: Sequences
     scores: np.ndarray
     names: Sequence[str]
+    rated: np.ndarray | None = None
 
 
 def write_ranked(
@@ -45,7 +48,7 @@ def write_ranked(
     """Writes a store of pairs, or of K ranked completions a prompt, labelled by a simulated rater.
 
     Examples with two equal completions, of which there are many where a policy has little entropy, are left out and counted. So are pairs that
-    the gold score does not tell apart, unless the labels are drawn from Bradley-Terry.
+    the rater does not tell apart, unless the labels are drawn from Bradley-Terry.
 
     Args:
       path: of the store.
@@ -107,17 +110,19 @@ def _ordered(
 ) -> Iterator[TokenExample]:
     K = len(samples.scores) // len(samples.names)
     scores_NxK = np.asarray(samples.scores, np.float64)[rows_NxK]
-    order_NxK = preferred_order(scores_NxK, labels, generator)
+    rated = samples.scores if samples.rated is None else samples.rated
+    rated_NxK = np.asarray(rated, np.float64)[rows_NxK]
+    order_NxK = preferred_order(rated_NxK, labels, generator)
     tokens, prompt_lengths, lengths = map(np.asarray, samples.sequences)
-    for rows, order, scores in zip(rows_NxK, order_NxK, scores_NxK, strict=True):
+    for rows, order, scores, rated in zip(rows_NxK, order_NxK, scores_NxK, rated_NxK, strict=True):
         ranked = rows[order]
         prompt_length = prompt_lengths[ranked[0]]
-        tied = labels.noise != "bradley_terry" and len(rows) == 2 and scores[0] == scores[1]
+        tied = labels.noise != "bradley_terry" and len(rows) == 2 and rated[0] == rated[1]
         yield TokenExample(
             name=f"{samples.names[rows[0] // K]}#{'>'.join(str(row % K) for row in ranked)}",
             prompt=tokens[ranked[0], :prompt_length],
             completions=tuple(tokens[row, prompt_length : lengths[row]] for row in ranked),
             scores=scores[order],
             margin=abs(float(scores[0] - scores[1])) if len(rows) == 2 else np.nan,
-            filtered="pairs of equal gold score" if tied else "",
+            filtered="pairs that the rater does not tell apart" if tied else "",
         )

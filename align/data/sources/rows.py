@@ -95,7 +95,8 @@ def _structural_flaw(row: Any, layout: Layout) -> str:
 
 def _ranked(name: str, row: Mapping[str, Any]) -> TextExample:
     completions = _list(row["completions"])
-    scores = [_number(score) for score in _list(row["scores"])] if row.get("scores") is not None else []
+    # An empty cell of a CSV file is a value that is not there.
+    scores = [_number(score) for score in _list(row["scores"])] if row.get("scores") not in (None, "") else []
     if not scores:
         return TextExample(name, row["prompt"], tuple(completions), (UNKNOWN,) * len(completions))
     if len(scores) != len(completions):

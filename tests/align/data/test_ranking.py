@@ -48,7 +48,7 @@ def test_pairs_of_a_prompt_are_distinct_and_what_cannot_be_a_pair_is_counted(tmp
     assert split.margins.tolist() == [1] * 4 and len(set(split.names)) == 4
     left_out = store.manifest["left_out"]["train"]
     assert {reason: entry["count"] for reason, entry in left_out["filtered"].items()} == {
-        "pairs of equal gold score": 2
+        "pairs that the rater does not tell apart": 2
     }
 
 
@@ -110,3 +110,13 @@ def test_what_cannot_be_ranked_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="flip is 1.5"):
         Labels("flip", flip=1.5)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_noisy_rater_decides_the_order_and_gold_scores_are_stored(tmp_path):
+    """The rater prefers the second completion of the first prompt, against gold; the manifest says that half of the labels are wrong."""
+    drawn = samples([("p:", ["a", "b"]), ("q:", ["a", "b"])], [1, 0, 1, 0])._replace(
+        rated=np.array([0.2, 0.6, 0.9, 0.1])
+    )
+    store = write_ranked(tmp_path / "s", {"train": drawn}, BYTES, Labels(), seed=0)
+    assert store.split("train").scores.tolist() == [[0, 1], [1, 0]]
+    assert store.manifest["labels"]["train"]["noise"] == 0.5
