@@ -24,14 +24,14 @@ class RewardModelsConfig:
 
     Attributes:
       members: runs of `align.reward`; several are an ensemble.
-      combine: "mean", "worst" (the least of the members, WCO) or "uncertainty" (mean minus `uncertainty_weight` times their population variance, UWO), after
+      combine: "mean", "worst_case" (the least of the members, WCO) or "uncertainty_weighted" (mean minus `uncertainty_weight` times their population variance, UWO), after
         Coste et al. 2024.
       uncertainty_weight: of the variance.
     """
 
     members: tuple[str, ...] = ()
-    combine: Literal["mean", "worst", "uncertainty"] = "mean"
-    uncertainty_weight: float = 0.5
+    combine: Literal["mean", "worst_case", "uncertainty_weighted"] = "mean"
+    uncertainty_weight: float = 0.1
 
     def __post_init__(self):
         if self.uncertainty_weight < 0:
@@ -84,13 +84,9 @@ class RewardModels:
 
     def combined(self, scores_MxB: jax.Array) -> jax.Array:
         """One reward of the members', float32 [B]."""
-        return reward_losses.combine(
-            scores_MxB, self._config.combine, uncertainty_weight=self._config.uncertainty_weight
-        )
-
-    def disagreement(self, scores_MxB: jax.Array) -> jax.Array:
-        """Population standard deviation of the members, float32 [B]."""
-        return jnp.std(scores_MxB, axis=0)
+        if self._config.combine == "uncertainty_weighted":
+            return reward_losses.uncertainty_weighted(scores_MxB, self._config.uncertainty_weight)
+        return reward_losses.ENSEMBLES[self._config.combine](scores_MxB)
 
 
 def _member(path: str, training: TrainingConfig, vocabulary_sha256: str) -> _Member:

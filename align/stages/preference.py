@@ -1,0 +1,441 @@
+"""Preference optimisation from pairs: DPO and its relatives, by the name of their loss."""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from align.data.batches import covering, rows
+from align.data.store import ExampleStore
+from align.losses.preference import evaluate as preference
+from align.losses.preference.batch_statistics import batch_statistics, running
+from align.losses.preference.config import PreferenceConfig, PreferenceMixture
+from align.losses.preference.options import LOSSES
+from align.losses.preference.pairs import Completions, PreferencePairs
+from align.models import policy as policies
+from align.models import reference_cache, saving
+from align.models.log_probabilities import token_log_probs
+from align.models.lora import LoraConfig
+from align.models.parents import ParentConfig, find
+from align.sequences import Pairs, Sequences, completion_mask, recombined, stacked
+from align.stage_config import ExamplesConfig, TrainingConfig
+from align.stages import data
+from align.stages.measured_policy import MeasuredPolicy
+from align.statistics import reward_accuracy
+from align.sums import Sum
+from align.training import policy_meter, update
+from align.training.policy_meter import MeterConfig
+from align.training.stage_directory import StageDirectory, StageSpec, stage_spec
+from scaling.errors import ConfigError
+from scaling.training.step import accumulated
+
+
+@dataclasses.dataclass(frozen=True)
+class MovingReference:
+    """A reference that follows the policy (TR-DPO, Gorbatovski et al. 2024, arXiv:2404.09656).
+
+    Attributes:
+      every: steps between updates; 0 keeps the reference where it is.
+      weight: of the policy in the update: 1 replaces the reference ("hard"), less moves it so far towards the policy ("soft").
+    """
+
+    every: int = 0
+    weight: float = 1.0
+
+    def __post_init__(self):
+        if self.every < 0 or not 0 < self.weight <= 1:
+            raise ConfigError(
+                f"MovingReference.every is {self.every!r} and weight {self.weight!r}",
+                "give steps of at least 0 and a weight above 0, at most 1",
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class PreferenceStageConfig:
+    """One run of preference optimisation.
+
+    Attributes:
+      parent: the policy that it starts from, which is also its reference.
+      data: pairs.
+      loss: the loss, or a weighted mixture of losses.
+      training: how; a batch is `batch_size` pairs.
+      meter: how the policy is measured.
+      lora: trains an adapter; the reference is the policy without it.
+      reference: "live" computes its log-probabilities in every step, "cached" once for all pairs.
+      reference_cache: the directory of caches; each is named by a hash of model and data.
+      moving_reference: TR-DPO's updates; needs a live reference.
+    """
+
+    parent: ParentConfig
+    data: ExamplesConfig
+    loss: PreferenceConfig | PreferenceMixture = PreferenceConfig()
+    training: TrainingConfig = TrainingConfig()
+    meter: MeterConfig = MeterConfig()
+    lora: LoraConfig = LoraConfig()
+    reference: Literal["live", "cached"] = "live"
+    reference_cache: str = "caches/reference"
+    moving_reference: MovingReference = MovingReference()
+
+    def __post_init__(self):
+        if self.moving_reference.every and (self.reference == "cached" or self.lora.rank):
+            raise ConfigError(
+                "PreferenceStageConfig.moving_reference needs a live reference and no adapter",
+                "set reference to 'live' and LoraConfig.rank to 0, or moving_reference.every to 0",
+            )
+        parts = self.training.execution.accumulation
+        coupled = [term.loss for term in self.terms if LOSSES[term.loss].couples_batch]
+        if parts > 1 and coupled:
+            raise ConfigError(
+                f"the loss {coupled[0]!r} compares the pairs of a batch with each other, so the batch cannot be cut into {parts} micro-batches",
+                "set ExecutionConfig.accumulation to 1",
+            )
+
+    @property
+    def terms(self) -> tuple[PreferenceConfig, ...]:
+        """The losses."""
+        return self.loss.terms if isinstance(self.loss, PreferenceMixture) else (self.loss,)
+
+    @property
+    def method(self) -> str:
+        """A name for records and plots."""
+        return "+".join(term.loss for term in self.terms)
+
+
+class PairBatch(NamedTuple):
+    """What a step reads.
+
+    Attributes:
+      pairs: [B, T] sequences of both sides.
+      mismatched: [2 B, T], completions of other prompts, or None.
+      reference: float32 [2 B, T], cached log-probabilities of the reference, or None.
+    """
+
+    pairs: Pairs
+    mismatched: Sequences | None = None
+    reference: jax.Array | None = None
+
+
+def spec(config: PreferenceStageConfig, name: str = "") -> StageSpec:
+    """Names the stage, which looks at its parent and its data.
+
+    Raises:
+      BadInputError: one of them is missing or unfit.
+    """
+    parent = find(config.parent)
+    store = data.open_examples(config.data, parent, "pairs", "ranked")
+    return stage_spec(
+        "preference",
+        config,
+        {"policy": parent.identity, "reference": parent.identity} | policy_meter.parents_of(config.meter),
+        {"examples": store.store_hash} | policy_meter.data_of(config.meter),
+        str(parent.vocabulary_store),
+        name,
+    )
+
+
+class PreferenceStage:
+    """The stage (:class:`align.training.stage.Stage`)."""
+
+    unit = "pairs"
+
+    def __init__(self, config: PreferenceStageConfig):
+        """Reads the parent, opens the pairs and computes cached log-probabilities that are not there yet."""
+        self._config, training = config, config.training
+        parent = find(config.parent)
+        store = data.open_examples(config.data, parent, "pairs", "ranked")
+        self._examples = store.split(config.data.split)
+        self._count = data.training_examples(self._examples, config.data)
+        self._first_column = data.first_column(self._examples)
+        self._policy = policies.Policy.of(
+            parent, training, training.batch_size // training.execution.accumulation, config.lora
+        )
+        self._base = self._policy.place(parent.parameters())
+        self.steps = training.horizon(self._count)
+        self.units_per_step = training.batch_size
+        self._needs_reference = any(LOSSES[term.loss].needs_reference for term in config.terms)
+        self._needs_mismatched = any(LOSSES[term.loss].needs_mismatched for term in config.terms)
+        self._updates = update.Updates.of(training, self._policy.decayed)
+        self._compile()
+        self._cache = self._cached(parent.identity, store) if config.reference == "cached" else None
+        self._validation = self._held_out(store)
+        self._measured = MeasuredPolicy(config.meter, parent, self._policy, training)
+
+    def initial_state(self) -> update.TrainedState:
+        """The parent's parameters, or a new adapter."""
+        return self._init(self._base)
+
+    def abstract_state(self) -> update.TrainedState:
+        """Shapes, types and shardings."""
+        return update.shaped(jax.eval_shape(self._initial, self._base), self._state_shardings)
+
+    def learning_rate(self, step: int) -> float:
+        """Of a step."""
+        return self._config.training.rate(step, self.steps)
+
+    def step(self, state: update.TrainedState, step: int):
+        """One update on the pairs that (seed, step) determines."""
+        training = self._config.training
+        chosen = rows(training.seed, step, training.batch_size, self._count)
+        rates = update.rates(training, step, self.steps, self._policy.replicated)
+        return self._step(state, self._frozen(), self._batch(self._examples, chosen, self._cache), rates)
+
+    def check(self, step: int, metrics: dict[str, float]) -> None:
+        """Nothing beyond finiteness."""
+
+    def measure(self, state: update.TrainedState, step: int, stop_if_asked: Callable[[], None]) -> dict[str, Any]:
+        """Loss, accuracy and margin on held-out pairs; reward and divergence of fresh samples."""
+        measured = self._measured.measure(self._full(state), self._base, stop_if_asked)
+        if self._validation is not None:
+            measured |= {"held_out": self._held_out_row(state, stop_if_asked)}
+        return measured
+
+    def conclude(self, state: update.TrainedState, directory: StageDirectory) -> dict[str, Any]:
+        """Writes the model and its samples."""
+        parameters = self._full(state)
+        self._measured.write_samples(parameters, self._base, directory)
+        return saving.save_model(self._policy, parameters, directory) | {
+            "method": self._config.method,
+            "settings": _settings(self._config),
+            "gold": self._measured.gold_name,
+        }
+
+    def _compile(self) -> None:
+        policy = self._policy
+        extra = jax.eval_shape(self._extra, self._base)
+        self._state_shardings = self._updates.shardings(
+            policy.trainable_shapes,
+            policy.trainable_shardings,
+            policy.replicated,
+            {name: self._extra_sharding(name, shape) for name, shape in extra.items()},
+        )
+        self._init = policy.compiled(self._initial, out_shardings=self._state_shardings)
+        self._step = policy.compiled(
+            self._train_step, donate_argnums=0, out_shardings=(self._state_shardings, policy.replicated)
+        )
+        self._evaluate = policy.compiled(self._evaluated)
+        self._log_probs = policy.compiled(
+            lambda parameters, rows: token_log_probs(policy.model, parameters, rows, self._first_column)
+        )
+        self._full_parameters = policy.compiled(policy.full)
+        self._recombined = policy.compiled(recombined)
+
+    def _full(self, state: update.TrainedState):
+        if not self._policy.adapter.rank:
+            return state.trained
+        return self._full_parameters(state.trained, self._base)
+
+    def _frozen(self):
+        """What the step reads and does not change: the adapter's base and a reference that stands still."""
+        live = self._needs_reference and self._cache is None and not self._config.moving_reference.every
+        return {
+            "base": self._policy.frozen_base(self._base),
+            "reference": self._base if live and not self._policy.adapter.rank else None,
+        }
+
+    def _initial(self, base):
+        key = jax.random.fold_in(jax.random.key(self._config.training.seed), 1)
+        return self._updates.initial(self._policy.trainable(base, key), self._extra(base))
+
+    def _extra(self, base) -> dict[str, Any]:
+        extra = {}
+        if self._config.moving_reference.every:
+            extra["reference"] = jax.tree.map(jnp.copy, base)
+        if any(term.loss == "bco" for term in self._config.terms):
+            extra["rewards"] = Sum(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32))
+        return extra
+
+    def _extra_sharding(self, name: str, shapes):
+        if name == "reference":
+            return self._policy.parameter_shardings
+        return jax.tree.map(lambda leaf: self._policy.replicated, shapes)
+
+    def _batch(self, examples, chosen: np.ndarray, cache=None) -> PairBatch:
+        pairs = examples.pairs(chosen, self._config.data.length)
+        mismatched = None
+        if self._needs_mismatched:
+            both = Sequences(*(np.concatenate(side) for side in zip(*pairs, strict=True)))
+            # The next row's completion under this row's prompt (Ethayarajh et al. 2024, section 4.1).
+            mismatched = (both, Sequences(*(np.roll(array, -1, axis=0) for array in both)))
+        reference = None if cache is None else cache.rows(chosen)
+        placed = jax.device_put((pairs, mismatched, reference), self._policy.rows)
+        if mismatched is not None:
+            placed = (placed[0], self._recombined(*placed[1]), placed[2])
+        return PairBatch(*placed)
+
+    def _train_step(self, state: update.TrainedState, frozen, batch: PairBatch, rates):
+        parts = self._config.training.execution.accumulation
+        pairs_count = batch.pairs.chosen.lengths.shape[0]
+        by_pair = _by_pair(batch)
+        evaluated = functools.partial(self._pairs_of, frozen=frozen, extra=state.extra)
+        statistics = self._statistics(state, evaluated, by_pair, parts)
+        extra = self._next_extra(state, statistics)
+        if "rewards" in state.extra:
+            statistics = statistics._replace(reward=extra["rewards"])
+
+        def loss(trained, part):
+            outcome = preference.evaluate(evaluated(trained, part), self._config.loss, statistics)
+            return jnp.sum(outcome.losses) / pairs_count, _metrics(outcome, pairs_count)
+
+        gradients, metrics = accumulated(lambda part: jax.grad(loss, has_aux=True)(state.trained, part), by_pair, parts)
+        metrics["gradient_norm"] = optax.tree.norm(gradients)
+        following = self._updates.applied(state, gradients, rates, extra)
+        return self._with_moved_reference(following), metrics
+
+    def _statistics(self, state, evaluated, by_pair, parts: int):
+        """Of the whole batch, before it is cut."""
+        if parts == 1:
+            return batch_statistics(evaluated(state.trained, by_pair), self._config.loss)
+        return accumulated(
+            lambda part: batch_statistics(evaluated(state.trained, part), self._config.loss), by_pair, parts
+        )
+
+    def _next_extra(self, state, statistics) -> dict[str, Any]:
+        if "rewards" not in state.extra:
+            return state.extra
+        return state.extra | {"rewards": running(state.extra["rewards"], statistics.reward)}
+
+    def _with_moved_reference(self, state: update.TrainedState) -> update.TrainedState:
+        moving = self._config.moving_reference
+        if not moving.every:
+            return state
+        moves = state.step % moving.every == 0
+        share = jnp.where(moves, moving.weight, 0.0)
+        moved = jax.tree.map(lambda old, new: (1 - share) * old + share * new, state.extra["reference"], state.trained)
+        return state._replace(extra=state.extra | {"reference": moved})
+
+    def _pairs_of(self, trained, part: dict[str, Any], frozen, extra) -> PreferencePairs:
+        """Log-probabilities of both sides (and of mismatched completions) under the policy and the reference."""
+        batch = PairBatch(**part)
+        parameters = self._policy.full(trained, frozen["base"])
+        rows_NxT = stacked(*batch.pairs)
+        if batch.mismatched is not None:
+            rows_NxT = stacked(rows_NxT, _flat(batch.mismatched))
+        log_probs = functools.partial(token_log_probs, self._policy.model)
+        policy = log_probs(parameters, rows_NxT, self._first_column)
+        reference = self._reference(frozen, extra, batch, rows_NxT, log_probs)
+        size = batch.pairs.chosen.lengths.shape[0]
+        mask = completion_mask(rows_NxT)
+
+        def side(start: int, stop: int | None) -> Completions:
+            cut = slice(start, stop)
+            return Completions(policy[cut], mask[cut], None if reference is None else reference[cut])
+
+        mismatched = side(2 * size, None) if batch.mismatched is not None else None
+        return PreferencePairs(side(0, size), side(size, 2 * size), mismatched=mismatched)
+
+    def _reference(self, frozen, extra, batch: PairBatch, rows_NxT, log_probs):
+        if not self._needs_reference:
+            return None
+        if batch.reference is not None:
+            return _flat(batch.reference)
+        parameters = extra.get("reference", frozen["reference"])
+        if parameters is None:
+            parameters = frozen["base"]
+        return jax.lax.stop_gradient(log_probs(parameters, rows_NxT, self._first_column))
+
+    def _cached(self, identity: str, store: ExampleStore):
+        """Log-probabilities of the reference for every training pair, from disk or computed now."""
+        if self._needs_mismatched:
+            raise ConfigError(
+                f"the loss {self._config.method!r} reads completions of other prompts, which no cache holds",
+                "set PreferenceStageConfig.reference to 'live'",
+            )
+        config = self._config
+        key = reference_cache.Key(
+            model=identity,
+            examples=store.store_hash,
+            split=config.data.split,
+            count=self._count,
+            length=config.data.length,
+            compute_dtype=config.training.compute_dtype,
+        )
+        root = pathlib.Path(config.reference_cache)
+        return reference_cache.opened(root, key) or reference_cache.computed(
+            root, key, self._reference_rows, config.training.batch_size
+        )
+
+    def _reference_rows(self, indices: np.ndarray) -> np.ndarray:
+        pairs = self._examples.pairs(indices, self._config.data.length)
+        both = Sequences(*(np.concatenate(side) for side in zip(*pairs, strict=True)))
+        return jax.device_get(self._log_probs(self._base, jax.device_put(both, self._policy.rows)))
+
+    def _held_out(self, store: ExampleStore):
+        split = self._config.data.validation_split
+        return store.split(split) if split else None
+
+    def _held_out_row(self, state, stop_if_asked: Callable[[], None]) -> dict[str, Any]:
+        size = self._config.training.batch_size
+        count = min(len(self._validation), self._config.data.validation_examples)
+        found = []
+        for indices, weights in covering(count, size):
+            stop_if_asked()
+            batch = self._batch(self._validation, indices)
+            outcome = jax.device_get(self._evaluate(state, self._frozen_for_measuring(), batch))
+            found.append([np.asarray(values)[weights > 0] for values in outcome])
+        losses, chosen, rejected = (np.concatenate(values) for values in zip(*found, strict=True))
+        indices = np.arange(count)
+        lengths = self._validation.completion_lengths[indices][:, :2]
+        report = reward_accuracy.report(
+            np.stack([chosen, rejected], axis=1), np.asarray(self._validation.scores[indices])[:, :2], lengths
+        )
+        return {
+            "validation_loss": float(np.mean(losses)),
+            "validation_accuracy": report["accuracy"],
+            "validation_margin": report["mean_margin"],
+            "report": report,
+        }
+
+    def _frozen_for_measuring(self):
+        return {"base": self._policy.frozen_base(self._base), "reference": self._base}
+
+    def _evaluated(self, state, frozen, batch: PairBatch):
+        pairs = self._pairs_of(state.trained, _by_pair(batch), frozen, {})
+        outcome = preference.evaluate(pairs, self._config.loss)
+        return outcome.losses, outcome.chosen_rewards, outcome.rejected_rewards
+
+
+def _metrics(outcome: preference.PreferenceOutcome, count: int) -> dict[str, jax.Array]:
+    """Sums over the pairs of a micro-batch, divided by the pairs of the batch."""
+    values = {
+        "loss": outcome.losses,
+        "accuracy": outcome.correct,
+        "margin": outcome.margins,
+        "chosen_reward": outcome.chosen_rewards,
+        "rejected_reward": outcome.rejected_rewards,
+    }
+    return {name: jnp.sum(value) / count for name, value in values.items()}
+
+
+def _by_pair(batch: PairBatch) -> dict[str, Any]:
+    """The batch as a tree whose leaves all begin with the axis of pairs, so that it can be cut: what has 2 B rows becomes [B, 2, ...]."""
+
+    def paired(array):
+        return jnp.swapaxes(array.reshape(2, -1, *array.shape[1:]), 0, 1)
+
+    return {
+        "pairs": batch.pairs,
+        "mismatched": None if batch.mismatched is None else jax.tree.map(paired, batch.mismatched),
+        "reference": None if batch.reference is None else paired(batch.reference),
+    }
+
+
+def _flat(tree: Any) -> Any:
+    """The inverse of what :func:`_by_pair` does to arrays of 2 B rows."""
+    return jax.tree.map(lambda array: jnp.swapaxes(array, 0, 1).reshape(-1, *array.shape[2:]), tree)
+
+
+def _settings(config: PreferenceStageConfig) -> dict[str, Any]:
+    """What distinguishes runs of one method."""
+    first = config.terms[0]
+    options = {
+        field.name: getattr(first, field.name)
+        for field in dataclasses.fields(first)
+        if field.name != "loss" and getattr(first, field.name) is not None
+    }
+    return options | {"learning_rate": config.training.learning_rate, "epochs": config.training.epochs}
