@@ -16,7 +16,7 @@ from analysis.report import plots
 # Stands for the page's text colour: nearly black in files, `currentColor` in the report, so that dark pages stay
 # legible.
 INK = "#0b0c0d"
-_STYLE = {
+STYLE = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 9.5,
@@ -62,7 +62,7 @@ class Drawn:
 
 def draw_all(study: Study) -> list[Drawn]:
     """Every figure that the study supports, in the order of the report."""
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         return list(_drawn(study))
 
 
@@ -74,14 +74,14 @@ def _drawn(study: Study) -> Iterator[Drawn]:
     plots.loss_against_compute(
         law, table, figure.add_subplot(), by_envelope if isinstance(by_envelope, Result) else None, tuple(study.checks)
     )
-    yield _encoded(
+    yield encoded(
         figure, "loss_against_compute", "Loss against compute",
         f"Every run of the fit; the compute-efficient frontier of the parametric law with its {percent} band (parameters only); "
         "the envelope where approach 1 finds an optimum inside the ladder; held-out runs with their forecasts.",
     )  # fmt: skip
     figure = Figure((7.2, 4.8))
     plots.loss_contours(law, table, figure.add_subplot())
-    yield _encoded(
+    yield encoded(
         figure,
         "loss_contours",
         "L(N, D)",
@@ -93,12 +93,12 @@ def _drawn(study: Study) -> Iterator[Drawn]:
         source = (
             "read off each size's curve" if by_isoflop.details["interpolated"] else "of the runs trained at each budget"
         )
-        yield _encoded(
+        yield encoded(
             figure, "isoflop", "IsoFLOP parabolas", f"Losses {source}, the parabola of every budget and its minimum."
         )
     figure = Figure((6.4, 0.7 + 0.55 * len(study.approaches)))
     plots.exponents(study.approaches, figure.add_subplot())
-    yield _encoded(
+    yield encoded(
         figure,
         "exponents",
         "How the approaches agree",
@@ -106,17 +106,16 @@ def _drawn(study: Study) -> Iterator[Drawn]:
     )
     figure = Figure((8.6, 3.6))
     plots.residuals(law, table, figure.add_subplot())
-    yield _encoded(
+    yield encoded(
         figure, "residuals", "Residuals", "Measured over fitted loss; a pattern here is a fault of the form, not noise."
     )
     figure = Figure((8.6, 4.2))
     if plots.training_curves(table, figure.add_subplot()) is not None:
-        yield _encoded(
-            figure, "training_curves", "Training curves", "Training loss over tokens of the runs in the fit."
-        )
+        yield encoded(figure, "training_curves", "Training curves", "Training loss over tokens of the runs in the fit.")
 
 
-def _encoded(figure: Figure, name: str, title: str, caption: str) -> Drawn:
+def encoded(figure: Figure, name: str, title: str, caption: str) -> Drawn:
+    """A figure as PNG and SVG; to be called inside `matplotlib.rc_context(STYLE)`, in which it was drawn."""
     png, svg = io.BytesIO(), io.StringIO()
     figure.savefig(png, format="png", dpi=_PNG_DPI, bbox_inches="tight", facecolor="white")
     with matplotlib.rc_context({"svg.hashsalt": name}):

@@ -53,8 +53,13 @@ def render(study: Study, figures: Sequence[Drawn], provenance: Provenance, title
             "Runs and their cost",
             paragraph(_cost(study)) + figure_list(drawn, "training_curves") + inventory.runs(study),
         ),
-        ("provenance", "Provenance", _provenance(provenance)),
+        ("provenance", "Provenance", provenance_list(provenance)),
     ]
+    return page(title, _summary(study), sections)
+
+
+def page(title: str, summary: str, sections: Sequence[tuple[str, str, str]]) -> str:
+    """A whole page of sections: anchor, heading and HTML of each; the summary is HTML too, the title text."""
     navigation = "".join(f'<a href="#{anchor}">{escape(name)}</a>' for anchor, name, _ in sections)
     body = "".join(
         f'<section id="{anchor}"><h2>{escape(name)}</h2>{content}</section>' for anchor, name, content in sections
@@ -63,7 +68,7 @@ def render(study: Study, figures: Sequence[Drawn], provenance: Provenance, title
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>"
-        f"{_summary(study)}<nav>{navigation}</nav>{body}</body></html>\n"
+        f"{summary}<nav>{navigation}</nav>{body}</body></html>\n"
     )
 
 
@@ -177,7 +182,8 @@ def _law(law: Result | NotFitted, study: Study) -> str:
     )
 
 
-def _provenance(provenance: Provenance) -> str:
+def provenance_list(provenance: Provenance) -> str:
+    """Where a report comes from, as a list of definitions."""
     return (
         "<dl>"
         + "".join(f"<dt>{escape(label)}</dt><dd>{escape(text)}</dd>" for label, text in provenance.entries)

@@ -26,7 +26,7 @@ GREY = "#8a8a8a"
 SEQUENCE: Colormap = LinearSegmentedColormap.from_list(
     "middle_viridis", colormaps["viridis"](np.linspace(0.25, 0.88, 64))
 )
-_MARKERS = "osD^vPX*<>"
+MARKERS = "osD^vPX*<>"
 _MAX_LEGEND = 12
 
 
@@ -44,7 +44,7 @@ def _by_size(table: RunsTable) -> list[tuple[npt.NDArray[np.int64], str | None, 
     for index, (size, colour) in enumerate(zip(sizes, size_colours(len(sizes)), strict=True)):
         rows = np.flatnonzero(size_K == size)
         label = f"N = {short(table.frame['params'].iloc[rows].mean())}" if index in named else None
-        found.append((rows, label, colour, _MARKERS[index % len(_MARKERS)]))
+        found.append((rows, label, colour, MARKERS[index % len(MARKERS)]))
     return found
 
 
@@ -56,7 +56,8 @@ def _legend(ax: Axes, title: str | None = None) -> None:
         )
 
 
-def _grid(ax: Axes) -> None:
+def grid(ax: Axes) -> None:
+    """Faint lines at the major ticks, and no frame above and to the right."""
     ax.grid(True, which="major", color=GREY, alpha=0.25, linewidth=0.6)
     ax.spines[["top", "right"]].set_visible(False)
 
@@ -80,8 +81,8 @@ def isoflop_curves(law: Result, table: RunsTable, ax: Axes) -> Axes:
             label="minimum" if part is slices[-1] else None,
         )  # fmt: skip
     ax.set(xscale="log", xlabel=f"parameters ({table.conventions.parameters})", ylabel=f"loss ({table.loss_unit})")
-    _count_ticks(ax.xaxis)
-    _grid(ax)
+    count_ticks(ax.xaxis)
+    grid(ax)
     _legend(ax, "read off size curves" if law.details["interpolated"] else "budget")
     return ax
 
@@ -121,9 +122,9 @@ def loss_contours(law: Result, table: RunsTable, ax: Axes, held_out: bool = True
         )
     ax.set(xscale="log", yscale="log", xlim=(d[0], d[-1]), ylim=(n[0], n[-1]), xlabel="tokens")
     ax.set_ylabel(f"parameters ({table.conventions.parameters})")
-    _count_ticks(ax.xaxis)
-    _count_ticks(ax.yaxis)
-    _grid(ax)
+    count_ticks(ax.xaxis)
+    count_ticks(ax.yaxis)
+    grid(ax)
     ax.legend(fontsize="small", frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
     return ax
 
@@ -172,7 +173,7 @@ def loss_against_compute(
     if checks:
         _held_out_inset(ax, checks)
     _plain_log_ticks(ax)
-    _grid(ax)
+    grid(ax)
     _legend(ax)
     return ax
 
@@ -214,7 +215,7 @@ def residuals(law: Result, table: RunsTable, ax: Axes) -> Axes:
         ax.plot(table.frame["flops"].iloc[rows], residual[rows], marker, color=colour, markersize=5, label=label)
     ax.axhline(0, color=GREY, linewidth=1)
     ax.set(xscale="log", xlabel=f"training FLOPs ({table.conventions.flops})", ylabel="measured over fitted, %")
-    _grid(ax)
+    grid(ax)
     _legend(ax)
     return ax
 
@@ -229,7 +230,7 @@ def exponents(approaches: list[Approach], ax: Axes) -> Axes:
     ax.axvline(0.5, color=GREY, linewidth=1, linestyle=":")
     ax.set(yticks=range(len(approaches)), ylim=(-0.6, len(approaches) - 0.4), xlabel="exponent a of N_opt ∝ C^a")
     ax.set_yticklabels([approach.title for approach in reversed(approaches)])
-    _grid(ax)
+    grid(ax)
     return ax
 
 
@@ -246,9 +247,9 @@ def training_curves(table: RunsTable, ax: Axes) -> Axes | None:
     if not drawn:
         return None
     ax.set(xscale="log", yscale="log", xlabel="tokens", ylabel="training loss (nats per token)")
-    _count_ticks(ax.xaxis)
+    count_ticks(ax.xaxis)
     _plain_log_ticks(ax)
-    _grid(ax)
+    grid(ax)
     _legend(ax)
     return ax
 
@@ -288,7 +289,7 @@ def _smoothed(
     return np.bincount(bins, tokens) / count, np.bincount(bins, loss) / count
 
 
-def _count_ticks(axis: Axis) -> None:
+def count_ticks(axis: Axis) -> None:
     """Labels a logarithmic axis of parameters or tokens by 20k, 50k, 100k; powers of ten alone where there are many."""
     low, high = axis.get_view_interval()
     axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if high < 2000 * low else (1,), numticks=30))

@@ -21,7 +21,6 @@ def provenance_of(table: RunsTable, command: str, project: pathlib.Path, seed: i
       seed: of the bootstrap.
     """
     conventions = table.conventions
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES)
     return Provenance((
         ("command", command),
         ("runs from", table.source),
@@ -30,8 +29,14 @@ def provenance_of(table: RunsTable, command: str, project: pathlib.Path, seed: i
         ("runs at commit", _distinct(table, "git_commit")),
         ("token store", _distinct(table, "store_hash")),
         ("bootstrap seed", str(seed)),
-        ("versions", f"Python {platform.python_version()}, {versions}"),
+        ("versions", versions()),
     ))  # fmt: skip
+
+
+def versions() -> str:
+    """Of Python and of the packages that numbers and plots come from."""
+    packages = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES)
+    return f"Python {platform.python_version()}, {packages}"
 
 
 def git_commit(directory: pathlib.Path) -> str:

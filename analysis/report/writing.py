@@ -2,11 +2,13 @@
 
 import json
 import os
+from collections.abc import Sequence
+from typing import Any
 
 from etils import epath
 
 from analysis.laws.study import Study
-from analysis.report.figures import draw_all
+from analysis.report.figures import Drawn, draw_all
 from analysis.report.html import Provenance, render
 
 LAWS, REPORT, PLOTS = "laws.json", "report.html", "plots"
@@ -21,9 +23,16 @@ def write(study: Study, provenance: Provenance, directory: epath.Path, title: st
       OSError: the directory cannot be written.
     """
     figures = draw_all(study)
+    return write_files(LAWS, study.to_json(), render(study, figures, provenance, title), figures, directory)
+
+
+def write_files(
+    numbers: str, document: dict[str, Any], page: str, figures: Sequence[Drawn], directory: epath.Path
+) -> list[epath.Path]:
+    """Writes a report's numbers (a JSON file of that name), page and plots, and returns the paths. Raises OSError."""
     contents = {
-        LAWS: json.dumps(study.to_json(), indent=2, allow_nan=False).encode() + b"\n",
-        REPORT: render(study, figures, provenance, title).encode(),
+        numbers: json.dumps(document, indent=2, allow_nan=False).encode() + b"\n",
+        REPORT: page.encode(),
     }
     for figure in figures:
         contents[f"{PLOTS}/{figure.name}.png"] = figure.png

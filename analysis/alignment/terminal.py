@@ -1,0 +1,110 @@
+"""The terminal's view of a study of alignment."""
+
+import textwrap
+from collections.abc import Iterator
+
+from analysis.alignment.figures import panel_name
+from analysis.alignment.measurements import Measurements
+from analysis.alignment.study import AlignmentStudy, MethodLaw, Panel, SizeLaw
+from analysis.laws.result import NotFitted
+from analysis.report.formatting import interval, number, short
+
+_WIDTH = 110
+
+
+def describe_table(measurements: Measurements) -> Iterator[str]:
+    """What was read, line by line."""
+    frame = measurements.frame
+    yield (
+        f"{len(frame)} measured policies of {measurements.runs} runs, {frame['method'].nunique()} methods, {frame['seed'].nunique()} seeds, "
+        f"{frame['params'].nunique()} sizes; KL up to {number(frame['kl'].max(), 3)} nats"
+    )
+    for (method, setting), runs in frame.groupby(["method", "setting"]):
+        yield f"  {method} {setting}".rstrip() + f": {runs['run_id'].nunique()} runs, {len(runs)} policies"
+    for reason, count in measurements.excluded["reason"].value_counts().items():
+        yield f"excluded {count}: {reason}"
+    for flag in measurements.flags:
+        yield from _wrapped(f"note: {flag}", "  ")
+
+
+def describe(study: AlignmentStudy) -> Iterator[str]:
+    """The whole study, line by line."""
+    yield from describe_table(study.measurements)
+    for panel in study.panels:
+        yield ""
+        yield f"== gold reward: {panel_name(panel)}"
+        yield from _frontiers(panel, study.options.level)
+        yield from _comparisons(panel, study.multiplicity)
+        for item in panel.laws:
+            yield from _law(item, study.options.level)
+    for item in study.sizes:
+        yield from _size(item)
+    for text in study.objections:
+        yield from _wrapped(f"NOT TO BE TRUSTED: {text}", "  ")
+
+
+def _frontiers(panel: Panel, level: float) -> Iterator[str]:
+    if not panel.frontiers:
+        yield "no policy has left the initial one"
+        return
+    reach = number(panel.frontiers[0].reach ** 2, 3)
+    yield f"{'method':28}{'mean gain':>10}  {f'{100 * level:.0f}% interval':22}{'best gain':>10}{'at KL':>9}   (mean gain over √KL up to KL = {reach})"
+    for item in panel.frontiers:
+        best = item.pareto.iloc[-1]
+        mean = "–" if item.area is None else number(item.area.value, 3)
+        ends = "–" if item.area is None else interval(item.area, 3)
+        yield f"{item.method:28}{mean:>10}  {ends:22}{number(best['gain'], 3):>10}{number(best['kl'], 3):>9}"
+        for flag in item.flags:
+            yield from _wrapped(f"  ! {flag}", "    ")
+
+
+def _comparisons(panel: Panel, multiplicity: str) -> Iterator[str]:
+    if not panel.comparisons:
+        return
+    yield ""
+    yield f"{'pair':42}{'difference':>11}  {'interval':18}{'KL in common':16}{'p mean':>8}{'p all':>8}  verdict at 5%"
+    for pair in panel.comparisons:
+        kl = "–".join(number(value, 2) for value in pair.kl_range)
+        yield (
+            f"{pair.first + ' − ' + pair.second:42}{number(pair.mean.value, 3):>11}  {interval(pair.mean, 2):18}{kl:16}"
+            f"{number(pair.adjusted_mean, 2):>8}{number(pair.adjusted_dominance, 2):>8}  {pair.verdict} ({_errors(pair)})"
+        )
+    yield from _wrapped(
+        f"p mean: of no mean difference; p all: of no dominance at every KL; {multiplicity}",
+        "  ",
+    )
+
+
+def _errors(pair) -> str:  # noqa: ANN001 - a Comparison
+    return f"{pair.seeds} {pair.errors}" if pair.seeds else "errors over prompts, one seed"
+
+
+def _law(item: MethodLaw, level: float) -> Iterator[str]:
+    yield ""
+    if isinstance(item.law, NotFitted):
+        yield f"{item.method}: {item.law.flags[0]}"
+        return
+    yield f"{item.method}: {item.law.form}"
+    for name, value in {**item.law.parameters, **item.law.derived}.items():
+        yield f"  {name:16}{number(value.value):>10}  {100 * level:.0f}% {interval(value)}"
+    if item.check is not None:
+        yield from _wrapped(f"  held out: {item.check.in_words()}", "    ")
+    for flag in item.law.flags:
+        yield from _wrapped(f"  ! {flag}", "    ")
+
+
+def _size(item: SizeLaw) -> Iterator[str]:
+    yield ""
+    yield f"{item.method}: gain on {item.gold_name} at KL = {number(item.kl, 3)} nats against size"
+    for law in item.laws:
+        yield (
+            f"  {law.form:12} at N = {short(law.reference_size)}: {number(law.gain.value, 3)} {interval(law.gain, 3)}; slope {number(law.slope.value, 3)} "
+            f"{interval(law.slope, 3)}; error {number(law.error, 2)}; p of no change {number(law.rising_p, 2)}"
+        )
+        for flag in law.flags:
+            yield from _wrapped(f"  ! {flag}", "    ")
+
+
+def _wrapped(text: str, indent: str) -> Iterator[str]:
+    lead = text[: len(text) - len(text.lstrip())]
+    yield from textwrap.wrap(text.strip(), _WIDTH, initial_indent=lead, subsequent_indent=indent) or [""]

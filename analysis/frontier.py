@@ -1,0 +1,103 @@
+"""Draws the reward-KL frontier of runs of alignment, compares methods and fits over-optimisation laws; writes frontier.json, plots and one report.html.
+
+python -m analysis.frontier --runs=DIR [--runs=DIR2] --output_dir=DIR [--level=0.9] [--dry_run]
+"""
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from absl import flags
+from etils import epath
+
+from analysis.laws.errors import TableError
+from scaling import gin_files, verbs
+from scaling.errors import ConfigError, DataError, OutputError, UntrustedLawError
+
+if TYPE_CHECKING:
+    from analysis.alignment.study import AlignmentStudy
+
+_RUNS = flags.DEFINE_multi_string(
+    "runs",
+    None,
+    "A directory with runs of alignment (record.json, measurements.jsonl) at any depth; repeatable.",
+    required=True,
+)
+_OUTPUT_DIR = flags.DEFINE_string(
+    "output_dir", None, "Where frontier.json, report.html and plots/ go; needed unless --dry_run."
+)
+_LEVEL = flags.DEFINE_float("level", 0.9, "Nominal coverage of the intervals.", lower_bound=0.5, upper_bound=0.999)
+_DRAWS = flags.DEFINE_integer("draws", 400, "Draws of a law's parameters for its band; 0 for no band.", lower_bound=0)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the draws.")
+_TITLE = flags.DEFINE_string("title", "Reward and KL", "Title of the report.")
+_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Show the runs that would be analysed, and write nothing.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """The verb."""
+    del argv
+    verbs.share_compilations()
+    if not _OUTPUT_DIR.value and not _DRY_RUN.value:
+        raise ConfigError("--output_dir is missing", "say where the report goes, or add --dry_run")
+    if verbs.gin_file_flags() or verbs.gin_binding_flags():
+        raise ConfigError("frontier reads no Gin file and no binding", "remove --gin_file and --gin.NAME=value")
+    try:
+        _analyse()
+    except TableError as error:
+        raise DataError(error.what, error.remedy) from error
+
+
+def _analyse() -> None:
+    # The reading needs neither JAX nor Matplotlib, so --help and refusals are fast.
+    from analysis.alignment import measurements
+
+    started = time.monotonic()
+    table = measurements.read(_RUNS.value)
+    from analysis.alignment import study, terminal
+
+    if _DRY_RUN.value:
+        print("\n".join(terminal.describe_table(table)))
+        return
+    _make_output_directory()
+    found = study.study(table, study.Options(_LEVEL.value, _DRAWS.value, _SEED.value))
+    print("\n".join(terminal.describe(found)))
+    _write(found)
+    print(f"wrote {_OUTPUT_DIR.value}: frontier.json, report.html, plots/ ({time.monotonic() - started:.1f} s)")
+    if found.objections:
+        raise UntrustedLawError(
+            f"{len(found.objections)} over-optimisation laws cannot be trusted: {'; '.join(found.objections)}",
+            "read their flags; more seeds or policies further away settle it",
+        )
+
+
+def _make_output_directory() -> None:
+    """Before the study, so that its work is not lost on a path that cannot be written."""
+    try:
+        epath.Path(_OUTPUT_DIR.value).mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise OutputError(f"--output_dir={_OUTPUT_DIR.value} is not a directory", "choose another path") from error
+    except OSError as error:
+        raise OutputError(
+            f"--output_dir={_OUTPUT_DIR.value} cannot be made: {error.strerror}", "choose a path that can be written"
+        ) from error
+
+
+def _write(found: "AlignmentStudy") -> None:
+    from analysis.alignment import figures, html
+    from analysis.report import provenance, writing
+    from analysis.report.html import Provenance
+
+    origin = Provenance((
+        ("command", gin_files.command_line()),
+        ("runs from", ", ".join(found.measurements.sources)),
+        ("analysis at commit", provenance.git_commit(gin_files.PROJECT_ROOT)),
+        ("seed of the draws", str(found.options.seed)),
+        ("versions", provenance.versions()),
+    ))  # fmt: skip
+    drawn = figures.draw_all(found)
+    page = html.render(found, drawn, origin, _TITLE.value)
+    writing.write_files("frontier.json", found.to_json(), page, drawn, epath.Path(_OUTPUT_DIR.value))
+
+
+if __name__ == "__main__":
+    verbs.run(main)
