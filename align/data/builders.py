@@ -141,7 +141,7 @@ def _anthropic_hh(name: str, tfds_data_dir: str) -> tfds.core.DatasetBuilder:
         raise DataError(
             f"anthropic_hh has no configuration {config!r}", f"write tfds://anthropic_hh/NAME with one of {configs}"
         )
-    manual = embedded_data_dir(tfds_data_dir) / "downloads" / "manual"
+    manual = embedded_data_dir(tfds_data_dir) / "downloads" / "manual" / AnthropicHh.name
     if not tfds.builder("anthropic_hh", data_dir=embedded_data_dir(tfds_data_dir), config=config).is_prepared():
         missing = [str(file) for file in AnthropicHh.files(manual, config).values() if not file.is_file()]
         if missing:

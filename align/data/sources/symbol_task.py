@@ -113,15 +113,20 @@ class SymbolTask:
         order_NxK = preferred_order(scores_NxK, self.labels, generator)
         for n, order in enumerate(order_NxK):
             scores = scores_NxK[n, order]
-            tied = K == 2 and scores[0] == scores[1] and self.labels.noise != "bradley_terry"
             yield TokenExample(
                 f"{split}:{n}",
                 prompts_NxP[n],
                 tuple(completions_NxKxC[n, order]),
                 scores,
                 abs(float(scores[0] - scores[1])) if K == 2 else UNKNOWN,
-                filtered="pairs of equal gold score" if tied else "",
+                filtered=self._unfit(completions_NxKxC[n], scores),
             )
+
+    def _unfit(self, completions_KxC: np.ndarray, scores_K: np.ndarray) -> str:
+        if len(np.unique(completions_KxC, axis=0)) < self.completions:
+            return "with completions that are equal by chance"
+        tied = self.completions == 2 and scores_K[0] == scores_K[1] and self.labels.noise != "bradley_terry"
+        return "pairs of equal gold score" if tied else ""
 
     def _scores(self, prompts_NxP: np.ndarray, completions_NxKxC: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
         N, K, C = completions_NxKxC.shape
