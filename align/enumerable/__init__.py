@@ -1,0 +1,1 @@
+"""Spaces of completions small enough to enumerate: expectations, optima and the reward-KL curve without sampling."""
