@@ -25,7 +25,7 @@ def render(study: AlignmentStudy, figures: Sequence[Drawn], provenance: Provenan
             (
                 f"methods{suffix}",
                 f"Methods compared{head}",
-                figure_list(drawn, f"differences{suffix}") + _comparisons(panel),
+                figure_list(drawn, f"differences{suffix}") + _comparisons(panel, study.multiplicity),
             ),
             (
                 f"laws{suffix}",

@@ -11,6 +11,7 @@ from analysis.alignment.dominance import Comparison
 from analysis.alignment.study import MethodLaw, Panel, SizeLaw
 from analysis.laws.forms.form import evaluate
 from analysis.laws.result import Result
+from analysis.report.figures import INK
 from analysis.report.plots import BLUE, GREY, MARKERS, ORANGE, PURPLE, VERMILION, count_ticks, grid
 
 _COLOURS = (BLUE, VERMILION, "#009E73", PURPLE, ORANGE, "#7A5195", "#6B8E23", "#A0522D")
@@ -79,12 +80,12 @@ def _fitted(fitted: Result, furthest: float, ax: Axes) -> None:
     form = fitted.details["form"]
     inside_G = distance_G <= furthest
     value_G = evaluate(form, fitted.theta[None], x_GxV)[0]
-    ax.plot(distance_G[inside_G], value_G[inside_G], color="black", linewidth=1.4, label="law")
-    ax.plot(distance_G[~inside_G], value_G[~inside_G], color="black", linewidth=1.4, linestyle="--")
+    ax.plot(distance_G[inside_G], value_G[inside_G], color=INK, linewidth=1.4, label="law")
+    ax.plot(distance_G[~inside_G], value_G[~inside_G], color=INK, linewidth=1.4, linestyle="--")
     if len(fitted.replicates) > 20:
         tail = 50 * (1 - fitted.level)
         ax.fill_between(
-            distance_G, *_band(evaluate(form, fitted.replicates, x_GxV), tail), color="black", alpha=0.12, linewidth=0
+            distance_G, *_band(evaluate(form, fitted.replicates, x_GxV), tail), color=INK, alpha=0.12, linewidth=0
         )
     peak = fitted.derived["peak_distance"]
     if peak.value <= distance_G[-1]:
@@ -124,8 +125,8 @@ def gain_by_size(item: SizeLaw, look: Looks, ax: Axes) -> Axes:
     ax.plot(item.table["params"], item.table["gain"], marker, color=colour, markersize=5)
     sizes_G = np.geomspace(item.table["params"].min() / 1.3, item.table["params"].max() * 1.3, 60)
     value_G, low_G, high_G = item.laws[0].predict(sizes_G)
-    ax.plot(sizes_G, value_G, color="black", linewidth=1.4)
-    ax.fill_between(sizes_G, low_G, high_G, color="black", alpha=0.12, linewidth=0)
+    ax.plot(sizes_G, value_G, color=INK, linewidth=1.4)
+    ax.fill_between(sizes_G, low_G, high_G, color=INK, alpha=0.12, linewidth=0)
     ax.set(xscale="log", title=f"{item.method}, KL = {item.kl:.3g} nats")
     count_ticks(ax.xaxis)
     grid(ax)
