@@ -24,8 +24,8 @@ class RewardModelsConfig:
 
     Attributes:
       members: runs of `align.reward`; several are an ensemble.
-      combine: "mean", "worst_case" (the least of the members, WCO) or "uncertainty_weighted" (mean minus `uncertainty_weight` times their population variance, UWO), after
-        Coste et al. 2024.
+      combine: "mean", "worst_case" (the least of the members, WCO) or "uncertainty_weighted" (mean minus `uncertainty_weight` times their population variance,
+        UWO), after Coste et al. 2024.
       uncertainty_weight: of the variance.
     """
 

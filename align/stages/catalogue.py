@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from align.stages import preference, reward, supervised
+from align.stages import ppo, preference, reward, supervised
+from align.stages.ppo_config import PpoStageConfig
 from align.training.stage import Stage
 from align.training.stage_directory import StageSpec
 
@@ -26,4 +27,5 @@ KINDS = {
     "sft": StageKind(supervised.SupervisedConfig, supervised.spec, supervised.Supervised),
     "reward": StageKind(reward.RewardStageConfig, reward.spec, reward.RewardStage),
     "preference": StageKind(preference.PreferenceStageConfig, preference.spec, preference.PreferenceStage),
+    "ppo": StageKind(PpoStageConfig, ppo.spec, ppo.PpoStage),
 }
