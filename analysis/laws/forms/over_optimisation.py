@@ -107,7 +107,10 @@ def slope_argument(form: Direct, distance: float) -> float:
 
 def distance_of_slope_argument(form: Direct, u: float) -> float:
     """The distance d at which u(d) = u; 0 where there is none above it."""
-    return max(0.0, u / 2) if form is BEST_OF_N else float(np.exp(u - 1))
+    if form is BEST_OF_N:
+        return max(0.0, u / 2)
+    with np.errstate(over="ignore"):  # so far away that it is nowhere
+        return float(np.exp(u - 1))
 
 
 def log_peak_gradient(form: Direct, theta_P: FloatArray) -> FloatArray:
