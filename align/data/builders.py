@@ -142,7 +142,9 @@ def _anthropic_hh(name: str, tfds_data_dir: str) -> tfds.core.DatasetBuilder:
             f"anthropic_hh has no configuration {config!r}", f"write tfds://anthropic_hh/NAME with one of {configs}"
         )
     manual = embedded_data_dir(tfds_data_dir) / "downloads" / "manual" / AnthropicHh.name
-    if not tfds.builder("anthropic_hh", data_dir=embedded_data_dir(tfds_data_dir), config=config).is_prepared():
+    with _quiet():
+        prepared = tfds.builder("anthropic_hh", data_dir=embedded_data_dir(tfds_data_dir), config=config).is_prepared()
+    if not prepared:
         missing = [str(file) for file in AnthropicHh.files(manual, config).values() if not file.is_file()]
         if missing:
             raise DataError(

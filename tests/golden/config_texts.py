@@ -8,6 +8,8 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
+from align.data.config import PrepareExamplesConfig
+from align.gold.rating_judge import JudgeConfig
 from launch import expand
 from launch.sweep_config import Sweep
 from scaling import gin_files
@@ -19,7 +21,7 @@ CONFIGS = gin_files.PROJECT_ROOT / "configs"
 # Files of configs/models are parts of others and build nothing alone; model_tables covers them.
 NAMES = sorted(
     str(path.relative_to(CONFIGS).with_suffix(""))
-    for folder in ("data", "runs", "sweeps")
+    for folder in ("data", "runs", "sweeps", "align/data", "align/gold")
     for path in (CONFIGS / folder).glob("*.gin")
 )
 
@@ -47,10 +49,10 @@ def _lines(name: str) -> Iterator[str]:
 
 
 def _root(name: str) -> type:
-    folder, _, file = name.partition("/")
+    folder, _, file = name.rpartition("/")
     if folder == "data":
         return TrainVocabularyConfig if file.startswith("vocabulary") else PrepareConfig
-    return {"runs": RunConfig, "sweeps": Sweep}[folder]
+    return {"runs": RunConfig, "sweeps": Sweep, "align/data": PrepareExamplesConfig, "align/gold": JudgeConfig}[folder]
 
 
 def _flattened(path: str, value: Any) -> Iterator[str]:

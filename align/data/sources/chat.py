@@ -22,7 +22,7 @@ _CONTACT = re.compile(r"https?://|www\.|[\w.+-]+@[\w-]+\.\w+")
 class Chat(TextSource):
     """Replies in conversations of the Chit-Chat Challenge, split by conversation.
 
-    An example with a web or e-mail address or a listed profanity in its prompt or reply is filtered and counted.
+    An example with an empty reply, or with a web or e-mail address or a listed profanity in prompt or reply, is filtered and counted.
 
     Attributes:
       history: at most so many turns before the reply are the prompt.
@@ -67,7 +67,8 @@ class Chat(TextSource):
         first = max(0, place - self.history)
         said = "\n".join(f"{self.speakers[turn % 2]} {turns[turn]}" for turn in range(first, place))
         prompt, reply = f"{said}\n{self.speakers[place % 2]}", f" {turns[place]}"
-        return TextExample(name, prompt, (reply,), filtered=_unfit(prompt + reply))
+        filtered = _unfit(prompt + reply) if turns[place] else "with an empty reply"
+        return TextExample(name, prompt, (reply,), filtered=filtered)
 
 
 def _unfit(text: str) -> str:
