@@ -28,6 +28,11 @@ class PolicyLoss(NamedTuple):
     ratio: Sum
     ratio_max: jax.Array
 
+    def merged(self, other: "PolicyLoss") -> "PolicyLoss":
+        """Of both micro-batches together."""
+        sums = (mine.merged(its) for mine, its in zip(self[:-1], other[:-1], strict=True))
+        return PolicyLoss(*sums, jnp.maximum(self.ratio_max, other.ratio_max))
+
 
 def surrogate(
     log_ratio: jax.Array,

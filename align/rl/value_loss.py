@@ -31,6 +31,10 @@ class ValueLoss(NamedTuple):
         share = self.errors.deviations / jnp.where(varies, self.returns.deviations, 1)
         return jnp.where(varies, 1 - share, 0)
 
+    def merged(self, other: "ValueLoss") -> "ValueLoss":
+        """Of both micro-batches together."""
+        return ValueLoss(*(mine.merged(its) for mine, its in zip(self, other, strict=True)))
+
 
 def value_loss(
     values_BxT: jax.Array,
