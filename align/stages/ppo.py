@@ -28,6 +28,9 @@ from scaling.errors import PlumblineError
 # The streams of random numbers of a seed that a rollout uses; measurements use the seed of their own.
 _ROLLOUTS = 1_000_003
 
+# How far two compilations of one forward pass may be apart, nats.
+_ROUNDING = {"float32": 1e-3, "bfloat16": 0.1}
+
 
 class RatioError(PlumblineError):
     """What must be exact at the beginning of a rollout was not: the programs that sample and update disagree."""
@@ -125,6 +128,10 @@ class PpoStage:
         if metrics["first_ratio_deviation"] != 0:
             raise RatioError(
                 f"step {step}: the first minibatch's ratio deviates from 1 by {metrics['first_ratio_deviation']:.3g}"
+            )
+        if metrics["log_prob_mismatch"] > _ROUNDING[self._config.training.compute_dtype]:
+            raise RatioError(
+                f"step {step}: rollout and update disagree on a log-probability by {metrics['log_prob_mismatch']:.3g}"
             )
         if step == 0 and (metrics["kl"] != 0 or metrics["kl_k3"] != 0):
             raise RatioError(f"the divergence of the policy from itself is {metrics['kl']:.3g}, not 0")

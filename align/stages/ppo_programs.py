@@ -1,6 +1,8 @@
 """The mathematics of a PPO, RLOO or GRPO step, on arrays: experience from a rollout, and its epochs of updates.
 
-Old and new log-probabilities come from one function on minibatches of one shape, in the same row order in the first epoch, so that the first ratio is 1.
+Old and new log-probabilities come from one function on minibatches of one shape, but the compiler fuses a forward pass alone otherwise than one with its
+gradient, which shows in the last bit. On the first minibatch of a rollout the policy is still the one that sampled, so there its own log-probabilities are the old
+ones and the ratio is exactly 1; how far the two programs are apart is measured there, and refused where it is more than rounding.
 """
 
 import functools
@@ -107,24 +109,27 @@ class Programs:
         config = self._config
         parts = (config.epochs * config.minibatches, config.minibatch_size)
         rows = orders.reshape(parts)
+        is_first = jnp.arange(len(rows)) == 0
 
         def update(state: TrainedState, inputs):
-            indices, text = inputs
+            indices, text, first = inputs
             minibatch = jax.tree.map(lambda array: array[indices], experience)
-            loss = functools.partial(self._loss, base, reference, minibatch, text, state.extra["controller"])
+            loss = functools.partial(self._loss, base, reference, minibatch, text, state.extra["controller"], first)
             gradients, metrics = jax.grad(loss, has_aux=True)(state.trained)
             metrics["gradient_norm"] = optax.tree.norm(gradients)
             return self._updates.applied(state, gradients, rates), metrics
 
-        following, metrics = jax.lax.scan(update, state, (rows, ptx))
+        following, metrics = jax.lax.scan(update, state, (rows, ptx, is_first))
         controller = controllers.updated(
             config.controller, state.extra["controller"], episodes_kl, config.training.batch_size
         )
         following = following._replace(step=state.step + 1, extra={"controller": controller})
-        first_deviation = metrics.pop("ratio_deviation")[0]
+        of_first = {
+            "first_ratio_deviation": metrics.pop("ratio_deviation")[0],
+            "log_prob_mismatch": metrics.pop("mismatch")[0],
+        }
         largest = jnp.max(metrics.pop("ratio_max"))
-        means = jax.tree.map(jnp.mean, metrics)
-        return following, means | {"first_ratio_deviation": first_deviation, "ratio_max": largest}
+        return following, jax.tree.map(jnp.mean, metrics) | of_first | {"ratio_max": largest}
 
     def _by_minibatch(self, function, sequences: Sequences) -> jax.Array:
         size = self._config.minibatch_size
@@ -168,12 +173,16 @@ class Programs:
             return scalar_head.token_scalars(self._policy.model, parameters, value["head"], sequences)
         return scalar_head.token_scalars(self._value.model, value["trunk"], value["head"], sequences)
 
-    def _loss(self, base, reference, minibatch: Experience, text, controller, trained):
+    def _loss(self, base, reference, minibatch: Experience, text, controller, first, trained):
         config, sequences = self._config, minibatch.sequences
         mask = completion_mask(sequences)
         parameters = self._policy.full(trained["policy"], base)
         log_probs = self._log_probs(parameters, sequences)
-        policy, loss, metrics = self._policy_term(minibatch, log_probs, mask)
+        mismatch = jnp.max(jnp.abs(jax.lax.stop_gradient(log_probs) - minibatch.log_probs) * mask)
+        minibatch = minibatch._replace(
+            log_probs=jnp.where(first, jax.lax.stop_gradient(log_probs), minibatch.log_probs)
+        )
+        loss, metrics = self._policy_term(minibatch, log_probs, mask)
         if config.kl_in == "loss":
             divergence = self._divergence(parameters, reference, minibatch, log_probs, mask)
             loss += controller.beta * divergence
@@ -196,7 +205,8 @@ class Programs:
             loss += config.pretraining.weight * nats
             metrics["pretraining_loss"] = nats
         deviation = jnp.max(jnp.abs(jnp.exp((log_probs - minibatch.log_probs) * mask) - 1))
-        return loss, metrics | {"loss": loss, "ratio_deviation": jax.lax.stop_gradient(deviation)}
+        monitors = {"ratio_deviation": jax.lax.stop_gradient(deviation), "mismatch": mismatch}
+        return loss, metrics | {"loss": loss} | monitors
 
     def _policy_term(self, minibatch: Experience, log_probs, mask):
         config = self._config
@@ -224,7 +234,7 @@ class Programs:
             "approximate_kl": found.approximate_kl.mean,
             "ratio_max": found.ratio_max,
         }
-        return found, found.loss.mean, metrics
+        return found.loss.mean, metrics
 
     def _divergence(self, parameters, reference, minibatch: Experience, log_probs, mask):
         """The mean over tokens of the estimator, as a loss: its gradient is the estimator's own (align.rl.kl says which)."""
