@@ -2,9 +2,11 @@
 
 import array
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -30,6 +32,8 @@ class ExampleWriter:
         self._dtype = token_dtype(vocabulary.size).newbyteorder("<")
         self._splits: dict[str, dict[str, Any]] = {}
         self._labels: dict[str, dict[str, Any]] = {}
+        # Of whole examples and of prompts, by split: counted against train in the manifest.
+        self._contents: dict[str, dict[str, Counter[bytes]]] = {}
 
     def write_split(self, name: str, examples: Iterable[TokenExample]) -> dict[str, Any]:
         """Writes one split in the order given, and returns its entry in the manifest.
@@ -40,6 +44,7 @@ class ExampleWriter:
         prompt_lengths, completion_lengths = array.array("q"), array.array("q")
         scores, margins, names = array.array("f"), array.array("f"), []
         agreement = Agreement()
+        contents = self._contents[name] = {"examples": Counter(), "prompts": Counter()}
         with contextlib.ExitStack() as stack:
             prompts = stack.enter_context(open(self._directory / f"{name}.prompts.tokens", "wb"))
             completions = (
@@ -57,6 +62,8 @@ class ExampleWriter:
                 scores.extend(float(score) for score in known)
                 margins.append(float(example.margin))
                 names.append(example.name)
+                contents["examples"][_digest(example.prompt, *example.completions)] += 1
+                contents["prompts"][_digest(example.prompt)] += 1
                 agreement.add(known)
         if not names:
             raise DataError(f"the split {name!r} has no examples", "loosen the filters or give more data")
@@ -91,6 +98,7 @@ class ExampleWriter:
             "num_completions": self._num_completions,
             **description,
             "labels": self._labels,
+            "also_in_train": self._also_in_train(),
             "vocabulary": self._vocabulary.manifest(),
             "splits": self._splits,
             "files": {
@@ -107,6 +115,18 @@ class ExampleWriter:
             json.dump(manifest, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
+
+    def _also_in_train(self) -> dict[str, dict[str, int]]:
+        """For each other split, how many of its examples are in train too, and how many of its prompts; a prompt that a whole source shares is."""
+        train = self._contents.get("train", {})
+        return {
+            split: {
+                what: sum(count for key, count in found.items() if key in train[what])
+                for what, found in contents.items()
+            }
+            for split, contents in self._contents.items()
+            if train and split != "train"
+        }
 
     def _bytes(self, ids: np.ndarray) -> bytes:
         return ids.astype(self._dtype).tobytes()
@@ -126,6 +146,14 @@ def writing(path: pathlib.Path, vocabulary: Vocabulary, num_completions: int) ->
     with atomic_directory(path) as partial:
         yield ExampleWriter(partial, vocabulary, num_completions)
     ExampleStore.open(path)
+
+
+def _digest(*parts: np.ndarray) -> bytes:
+    hashed = hashlib.blake2b(digest_size=12)
+    for part in parts:
+        # The length first, so that the boundary between prompt and completion counts.
+        hashed.update(len(part).to_bytes(8, "little") + part.astype(np.int64).tobytes())
+    return hashed.digest()
 
 
 def _starts(lengths: Sequence[int]) -> np.ndarray:

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from align.data.store import ExampleStore
 from scaling import gin_files
 
@@ -14,6 +16,7 @@ def run(*arguments):
     return subprocess.run(command, capture_output=True, text=True, cwd=gin_files.PROJECT_ROOT, check=False)
 
 
+@pytest.mark.slow
 def test_plans_writes_repeats_and_verifies(tmp_path):
     """A dry run writes nothing; the second call leaves what is there; --verify re-reads every byte; a changed request exits with 2 in one line."""
     output = f"--output_dir={tmp_path / 'out'}"
@@ -36,3 +39,11 @@ def test_a_call_without_a_configuration_says_which_to_name():
     assert (
         result.returncode == 2 and "no --gin_file was given" in result.stderr and "configs/align/data" in result.stderr
     )
+
+
+def test_reading_examples_does_not_load_tensorflow():
+    """Stages open stores and plan preparations; TensorFlow's start would cost each of them seconds and a gigabyte."""
+    code = (
+        "import sys, align.prepare_data, align.data.packing, align.data.ranking; sys.exit('tensorflow' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=gin_files.PROJECT_ROOT, check=False).returncode == 0

@@ -80,6 +80,14 @@ def test_the_manifest_states_how_labels_agree_with_gold(tmp_path):
     assert labels == {"pairs": 4, "ties": 1, "unknown": 1, "agreement": 0.75, "noise": 0.25}
 
 
+def test_what_held_out_splits_share_with_train_is_counted(tmp_path):
+    """Of four test examples one is in train, and two more have a prompt of train; a boundary that lies elsewhere makes another example."""
+    train = token_examples([("p", "a"), ("q", "b")])
+    test = token_examples([("p", "a"), ("p", "c"), ("q", "a"), ("pa", "x")])
+    manifest = write_store(tmp_path / "s", {"train": train, "test": test}).manifest
+    assert manifest["also_in_train"] == {"test": {"examples": 1, "prompts": 3}}
+
+
 def test_a_row_that_does_not_fit_is_named(pairs):
     """A stage whose length is too small is told how long the rows are and which they are."""
     with pytest.raises(
