@@ -13,6 +13,7 @@ from align.data.sources.packages import VADER
 from align.gold.reward import identity_of, texts
 from align.sequences import Sequences
 from scaling.data.vocabularies import Vocabulary
+from scaling.errors import ConfigError
 
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 _FILE = "vader_lexicon.txt"
@@ -75,6 +76,11 @@ class LexiconRater:
     rater: int
     with_prompt: bool = False
     kind: Literal["lexicon_rater"] = "lexicon_rater"
+
+    def __post_init__(self):
+        """See the base class."""
+        if not 0 <= self.rater < RATERS:
+            raise ConfigError(f"LexiconRater.rater is {self.rater}", f"give a number from 0 to {RATERS - 1}")
 
     @property
     def name(self) -> str:

@@ -7,7 +7,7 @@ from align.data.sources.packages import VADER
 from align.data.sources.ratings import rated_texts
 from align.gold.lexicon import LexiconRater, LexiconSentiment, rater_scores, word_votes
 from align.sequences import Sequences
-from scaling.errors import DataError
+from scaling.errors import ConfigError, DataError
 from tests.align.data.small_stores import BYTES, encoded
 
 
@@ -91,3 +91,8 @@ def test_identities_tell_rules_and_raters_apart():
         LexiconRater(1),
     ]
     assert len({reward.identity for reward in rewards}) == len(rewards)
+
+
+def test_there_are_ten_raters():
+    with pytest.raises(ConfigError, match="rater is 10. Remedy: give a number from 0 to 9"):
+        LexiconRater(10)
