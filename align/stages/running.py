@@ -1,11 +1,9 @@
 """From a configuration to a finished stage: what the verbs and studies share."""
 
-import functools
 import os
 from typing import Any
 
 from align.stages.catalogue import KINDS
-from align.training.loop import run_stage
 from align.training.stage_directory import StageDirectory, freeze
 from scaling.gin_files import Loaded
 from scaling.run_directory import Status
@@ -38,12 +36,5 @@ def run(
     """
     spec = KINDS[kind].spec(config, name)
     directory = freeze(root, spec, loaded.bindings if loaded else "", loaded.operative if loaded else "")
-    training = config.training
-    status = run_stage(
-        directory,
-        functools.partial(KINDS[kind].build, config),
-        interruption,
-        training.measure_every,
-        training.checkpoint_every,
-    )
+    status = KINDS[kind].run(directory, config, interruption)
     return directory, status

@@ -27,6 +27,7 @@ from align.models.reward_models import RewardModels, RewardModelsConfig, identit
 from align.rl import kl
 from align.sequences import Sequences, completion_mask
 from align.stage_config import TrainingConfig
+from align.training.sample_cache import SampleCache
 from scaling.errors import ConfigError
 from scaling.mesh import check_evaluation_rows
 
@@ -121,7 +122,7 @@ class PolicyMeter:
         self.config = config
         self._policy = policy
         self._vocabulary = parent.vocabulary()
-        self._prompts, self._names = _prompts(config, parent)
+        self._prompts, self.names = _prompts(config, parent)
         self._proxy = RewardModels(config.proxy, training, self._vocabulary.sha256) if config.proxy.members else None
         self._statistics = policy.compiled(lambda parameters, rows: token_statistics(policy.model, parameters, rows))
         self._reduced = policy.compiled(_reduced)
@@ -132,23 +133,26 @@ class PolicyMeter:
         """Rows of a measurement."""
         return len(self._prompts.lengths) * self.config.samples_per_prompt
 
-    def sample(self, parameters: Mapping[str, Any], reference: Mapping[str, Any], stop_if_asked: Callable[[], None]):
+    def sample(
+        self,
+        parameters: Mapping[str, Any],
+        reference: Mapping[str, Any],
+        stop_if_asked: Callable[[], None],
+        cache: SampleCache | None = None,
+    ) -> Samples:
         """Draws and scores.
 
         Args:
           parameters: the policy's, on the mesh.
           reference: what it is held against, on the mesh.
           stop_if_asked: called between batches.
-
-        Returns:
-          :class:`Samples`.
+          cache: keeps every batch on disk, so that a long job that is killed goes on where it was.
         """
         config, rows = self.config, self._policy.rows
         sampling = SamplingConfig(max_new_tokens=config.max_new_tokens)
         draw = generator(self._policy.model, sampling, self._vocabulary.eos_id, self._policy.mesh)
-        parts = []
-        for indices, weights in covering(self.samples, config.batch_size):
-            stop_if_asked()
+
+        def batch(indices: np.ndarray) -> dict[str, np.ndarray]:
             prompts, draws = np.divmod(indices, config.samples_per_prompt)
             keys = row_keys(config.seed, prompts, draws)
             drawn = draw(parameters, self._prompts.tokens[prompts], self._prompts.lengths[prompts], keys)
@@ -156,12 +160,22 @@ class PolicyMeter:
             # Both by one program: the divergence of a policy from itself is then 0 to the last bit.
             of_policy = self._statistics(parameters, sequences)
             of_reference = self._statistics(reference, sequences)
-            reduced = self._reduced(of_policy, of_reference, sequences)
-            proxies = self._proxy.member_scores(sequences) if self._proxy else None
-            combined = self._proxy.combined(proxies) if self._proxy else None
-            part = jax.device_get((drawn.sequences, drawn.ended, *reduced, proxies, combined))
-            parts.append(_counted(part, weights > 0))
-        return self._scored(parts)
+            found = {
+                **drawn.sequences._asdict(),
+                "ended": drawn.ended,
+                **self._reduced(of_policy, of_reference, sequences),
+            }
+            if self._proxy:
+                found["proxies"] = self._proxy.member_scores(sequences).T
+                found["proxy"] = self._proxy.combined(found["proxies"].T)
+            return jax.device_get(found)
+
+        parts = []
+        for number, (indices, weights) in enumerate(covering(self.samples, config.batch_size)):
+            stop_if_asked()
+            part = cache.get(number, lambda indices=indices: batch(indices)) if cache else batch(indices)
+            parts.append({name: np.asarray(array)[weights > 0] for name, array in part.items()})
+        return self._scored({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
 
     def row(self, samples: Samples) -> dict[str, Any]:
         """The measurement of some samples: a row of measurements.jsonl (ARCHITECTURE.md has its fields)."""
@@ -201,7 +215,7 @@ class PolicyMeter:
         ]
         content = {
             "seed": self.config.seed,
-            "prompts": self._names,
+            "prompts": self.names,
             "gold": None if samples.gold is None else samples.gold.reshape(shape).tolist(),
             "proxy": None if samples.proxy is None else samples.proxy.reshape(shape).tolist(),
             "log_ratio": samples.log_ratios.reshape(shape).tolist(),
@@ -212,10 +226,23 @@ class PolicyMeter:
         partial.write_text(json.dumps(content, allow_nan=False))
         partial.replace(path)
 
-    def _scored(self, parts: list[tuple[Any, ...]]) -> Samples:
-        sequences, ended, log_ratios, k3, entropies, proxies, proxy = jax.tree.map(_joined, *parts)
-        gold = self.config.gold.score(sequences, self._vocabulary) if self.config.gold else None
-        return Samples(sequences, ended, log_ratios, k3, entropies, gold, proxies, proxy)
+    def _scored(self, found: dict[str, np.ndarray]) -> Samples:
+        sequences = Sequences(found["tokens"], found["prompt_lengths"], found["lengths"])
+        numbers = {
+            name: found[name].astype(np.float64)
+            for name in ("log_ratios", "k3", "entropies", "proxies", "proxy")
+            if name in found
+        }
+        return Samples(
+            sequences=sequences,
+            ended=found["ended"],
+            log_ratios=numbers["log_ratios"],
+            k3=numbers["k3"],
+            entropies=numbers["entropies"],
+            gold=self.config.gold.score(sequences, self._vocabulary) if self.config.gold else None,
+            proxies=numbers["proxies"].T if "proxies" in numbers else None,
+            proxy=numbers.get("proxy"),
+        )
 
 
 def _prompts(config: MeterConfig, parent: Parent) -> tuple[Prompts, list[str]]:
@@ -232,21 +259,7 @@ def _reduced(of_policy, of_reference, sequences: Sequences):
     ratios = kl.sequence_kl(of_policy.log_probs - of_reference.log_probs, mask)
     k3 = kl.sequence_kl(kl.token_kl(of_policy.log_probs, of_reference.log_probs, mask, "k3"), mask)
     entropies = kl.sequence_kl(of_policy.entropies, mask) / jnp.sum(mask, axis=1)
-    return ratios, k3, entropies
-
-
-def _counted(part: tuple[Any, ...], kept: np.ndarray) -> tuple[Any, ...]:
-    """Without the rows that only fill the last batch; proxies have them on their second axis."""
-    *rows, proxies, proxy = part
-    rows = jax.tree.map(lambda array: np.asarray(array)[kept], tuple(rows))
-    if proxies is None:
-        return (*rows, None, None)
-    return (*rows, np.asarray(proxies)[:, kept], np.asarray(proxy)[kept])
-
-
-def _joined(*arrays: np.ndarray) -> np.ndarray:
-    joined = np.concatenate(arrays, axis=-1 if arrays[0].ndim == 2 and arrays[0].dtype.kind == "f" else 0)
-    return joined.astype(np.float64) if joined.dtype.kind == "f" else joined
+    return {"log_ratios": ratios, "k3": k3, "entropies": entropies}
 
 
 def _mean(name: str, values: np.ndarray, prompts: int) -> dict[str, float | None]:

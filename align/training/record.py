@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from align.training.stage_directory import SCHEMA_VERSION
+from align.training.stage_directory import SCHEMA_VERSION, StageDirectory
 from scaling import run_directory
 from scaling.training import provenance
 
@@ -16,7 +16,7 @@ _SHOWN = ("kl", "gold", "proxy", "length", "ended", "validation_loss", "validati
 def record(
     session: "Session", status: run_directory.Status, facts: dict[str, Any], reason: str, last_good_step: int
 ) -> dict[str, Any]:
-    """The record of a stage; ARCHITECTURE.md documents every field.
+    """The record of a stage that the loop took to its end; ARCHITECTURE.md documents every field.
 
     Args:
       session: of the attempt that finished it.
@@ -25,9 +25,18 @@ def record(
       reason: why it diverged.
       last_good_step: steps taken; for a diverged stage, before the first that was not finite.
     """
-    spec = session.directory.spec
-    ends = [attempt.end for attempt in session.directory.attempts()]
     measured = [row for row in session.directory.metrics() if row.keys() & {"policy", "held_out"}]
+    last = measured[-1] if measured else {}
+    final = {name: last[name] for name in ("policy", "held_out") if name in last}
+    return of_directory(session.directory, status, {"final": final, **facts}, reason, last_good_step)
+
+
+def of_directory(
+    directory: StageDirectory, status: run_directory.Status, facts: dict[str, Any], reason: str = "", steps: int = 0
+) -> dict[str, Any]:
+    """The record of any stage: what its directory says, with the stage's own fields."""
+    spec = directory.spec
+    ends = [attempt.end for attempt in directory.attempts()]
     return {
         "schema_version": SCHEMA_VERSION,
         "run_id": spec.run_id,
@@ -35,15 +44,12 @@ def record(
         "name": spec.name,
         "status": status,
         "reason": reason,
-        "last_good_step": last_good_step,
+        "last_good_step": steps,
         "parents": spec.parents,
         "data": spec.data,
         "config": spec.config,
         "seed": spec.config["training"]["seed"],
-        "steps": last_good_step,
-        "final": {name: measured[-1][name] for name in ("policy", "held_out") if name in measured[-1]}
-        if measured
-        else {},
+        "steps": steps,
         **facts,
         "wall_seconds": sum(end.get("wall_seconds", 0.0) for end in ends),
         "device_seconds": sum(end.get("device_seconds", 0.0) for end in ends),

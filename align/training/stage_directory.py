@@ -30,7 +30,18 @@ MEASUREMENTS = "measurements.jsonl"
 
 # Fields that say where things lie and how they are executed; hashes of parents and data stand for the former.
 _OUTSIDE_IDENTITY = frozenset(
-    {"path", "select", "vocabulary", "store", "execution", "checkpoint_every", "reference_cache"}
+    {
+        "path",
+        "select",
+        "vocabulary",
+        "store",
+        "prompts",
+        "members",
+        "output",
+        "execution",
+        "checkpoint_every",
+        "reference_cache",
+    }
 )
 
 
