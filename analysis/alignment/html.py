@@ -35,6 +35,7 @@ def render(study: AlignmentStudy, figures: Sequence[Drawn], provenance: Provenan
         ]
     if study.sizes:
         sections.append(("size", "Gain against size", figure_list(drawn, "gain_by_size") + _sizes(study.sizes)))
+    sections.append(("alarms", "Alarms", _alarms(study)))
     sections += [("runs", "Runs", _runs(study)), ("provenance", "Provenance", provenance_list(provenance))]
     return page(title, _summary(study), sections)
 
@@ -127,6 +128,25 @@ def _sizes(sizes: Sequence[SizeLaw]) -> str:
     return table(
         ["method", "KL", "form", "gain_0", "slope", "error", "p of no change"], rows, (1, 3, 4, 5, 6), caption
     ) + flag_list(flags)
+
+
+def _alarms(study: AlignmentStudy) -> str:
+    if not study.alarms:
+        return paragraph(
+            "No run raised an alarm of over-optimisation (growth of ensemble disagreement, acceleration of KL, drift of length)."
+        )
+    rows = [
+        [
+            item.method, item.setting or "–", str(item.seed), item.alarm.replace("_", " "), str(item.step), number(item.largest, 3),
+            number(item.threshold, 3),
+        ]
+        for item in study.alarms
+    ]  # fmt: skip
+    caption = (
+        "The statistics are logarithms of ratios to the beginning of the run (align.statistics.alarms); about 2% of simulated healthy runs of 20 "
+        "measurements exceed each threshold."
+    )
+    return table(["method", "setting", "seed", "alarm", "step", "largest", "threshold"], rows, (2, 4, 5, 6), caption)
 
 
 def _runs(study: AlignmentStudy) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from align.statistics import multiplicity
+from align.statistics import alarms, multiplicity
 from analysis.alignment import dominance, frontier
 from analysis.alignment.dominance import Comparison
 from analysis.alignment.frontier import MethodFrontier
@@ -101,12 +101,35 @@ class SizeLaw:
 
 
 @dataclasses.dataclass(frozen=True)
+class RaisedAlarm:
+    """An alarm of over-optimisation that a run raised (:mod:`align.statistics.alarms`).
+
+    Attributes:
+      run_id, method, setting, seed: the run.
+      alarm: its name.
+      step: of the first measurement above the threshold.
+      largest: value of the statistic in the run.
+      threshold: that it exceeded.
+    """
+
+    run_id: str
+    method: str
+    setting: str
+    seed: int
+    alarm: str
+    step: int
+    largest: float
+    threshold: float
+
+
+@dataclasses.dataclass(frozen=True)
 class AlignmentStudy:
     """All of it."""
 
     measurements: Measurements
     panels: list[Panel]
     sizes: list[SizeLaw]
+    alarms: list[RaisedAlarm]
     options: Options
 
     @property
@@ -136,6 +159,7 @@ class AlignmentStudy:
                 in item.laws]}
                 for item in self.sizes
             ],
+            "alarms": [dataclasses.asdict(item) for item in self.alarms],
             "objections": list(self.objections),
         }  # fmt: skip
 
@@ -149,7 +173,9 @@ def study(measurements: Measurements, options: Options = Options()) -> Alignment
         Panel(name, params, frame, frontier.of_panel(frame, options.level), comparisons, _laws(frame, options, rng))
         for ((name, params), frame), comparisons in zip(groups, compared, strict=True)
     ]
-    return AlignmentStudy(measurements, panels, _size_laws(measurements.frame, options.level), options)
+    return AlignmentStudy(
+        measurements, panels, _size_laws(measurements.frame, options.level), _alarms(measurements.frame), options
+    )
 
 
 def law_form(kind: str) -> str:
@@ -204,6 +230,21 @@ def _size_laws(frame: pd.DataFrame, level: float) -> list[SizeLaw]:
         table = pd.DataFrame(rows, columns=["params", "seed", "gain"])
         if table["params"].nunique() >= 3:
             found.append(SizeLaw(gold_name, name, reach**2, table, gain_by_size.fit(table, level)))
+    return found
+
+
+def _alarms(frame: pd.DataFrame) -> list[RaisedAlarm]:
+    """What trained runs raise; best-of-n has no course in time."""
+    found = []
+    for run_id, run in frame[frame["n"].isna()].groupby("run_id"):
+        run = run.sort_values("step")
+        first = run.iloc[0]
+        for alarm in alarms.check(run[["step", "kl", "length", "disagreement"]].to_dict("records")):
+            if alarm.at is not None:
+                found.append(RaisedAlarm(
+                    str(run_id), first["method"], first["setting"], int(first["seed"]), alarm.name, int(run["step"].iloc[alarm.at]),
+                    float(np.nanmax(alarm.statistic_T)), alarm.threshold,
+                ))  # fmt: skip
     return found
 
 

@@ -39,6 +39,7 @@ def describe(study: AlignmentStudy) -> Iterator[str]:
             yield from _law(item, study.options.level)
     for item in study.sizes:
         yield from _size(item)
+    yield from _alarms(study)
     for text in study.objections:
         yield from _wrapped(f"NOT TO BE TRUSTED: {text}", "  ")
 
@@ -103,6 +104,16 @@ def _size(item: SizeLaw) -> Iterator[str]:
         )
         for flag in law.flags:
             yield from _wrapped(f"  ! {flag}", "    ")
+
+
+def _alarms(study: AlignmentStudy) -> Iterator[str]:
+    yield ""
+    yield f"alarms of over-optimisation: {len(study.alarms) or 'none'}"
+    for item in study.alarms:
+        yield (
+            f"  {item.method} {item.setting} seed {item.seed}: {item.alarm.replace('_', ' ')} at step {item.step} (up to {number(item.largest, 3)}, "
+            f"threshold {number(item.threshold, 3)})"
+        )
 
 
 def _wrapped(text: str, indent: str) -> Iterator[str]:

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from tests.analysis.alignment import runs
@@ -28,6 +29,7 @@ def directory(tmp_path_factory):
     return runs.write_study(tmp_path_factory.mktemp("alignment"), seeds=3, sizes=(100_000, 400_000, 1_600_000))
 
 
+@pytest.mark.slow
 def test_a_study_gives_numbers_plots_and_a_page(directory, tmp_path):
     done = run(f"--runs={directory}", f"--output_dir={tmp_path}")
     assert done.returncode == 0, done.stderr
@@ -84,3 +86,15 @@ def test_bad_input_exits_2_with_one_line(arguments, message):
 def test_refusals_need_neither_jax_nor_matplotlib():
     code = "import sys, analysis.frontier, analysis.alignment.measurements; sys.exit(any(name in sys.modules for name in ('tensorflow', 'jax', 'matplotlib')))"
     assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT, env=os.environ, check=False).returncode == 0
+
+
+def test_a_run_whose_answers_double_in_length_is_in_the_report(tmp_path):
+    course = runs.curve(1.0, 0.3, 9.0, np.random.default_rng(0), points=11)
+    rows = [{**row, "length": 20.0 if index < 8 else 44.0} for index, row in enumerate(course)]
+    runs.write(tmp_path / "runs", "ppo", {"target": 6.0}, 4, rows, kind="ppo")
+    done = run(f"--runs={tmp_path / 'runs'}", f"--output_dir={tmp_path / 'out'}")
+    assert done.returncode == 0, done.stderr
+    assert "ppo target=6 seed 4: length drift at step 80" in done.stdout
+    raised = {item["alarm"]: item for item in json.loads((tmp_path / "out" / "frontier.json").read_text())["alarms"]}
+    assert raised["length_drift"]["largest"] == pytest.approx(0.788, abs=1e-3)
+    assert "length drift" in (tmp_path / "out" / "report.html").read_text()

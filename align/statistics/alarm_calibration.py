@@ -1,0 +1,66 @@
+"""What the alarms of over-optimisation raise falsely, and what they find, on simulated runs.
+
+    python -m align.statistics.alarm_calibration [--runs=20000] [--rate=0.02] [--seed=0]
+
+A simulated run has 20 measurements on 64 prompts. Healthy: √KL grows ever more slowly to a limit between 1 and 6 (a penalty holds it) with the jitter
+of an adaptive penalty; length wanders by 1.5% a measurement; the ensemble's disagreement rises by up to 30%, because any policy leaves the data a
+little. Over-optimised: from a random moment on √KL accelerates, length grows by 4 to 8% a measurement and disagreement by 6 to 12%. All are observed
+with errors of 5% (KL 10%). On one's own healthy runs the rates may be others: alarms.calibrate.
+"""
+
+import argparse
+
+import numpy as np
+
+from align.statistics import alarms
+
+MEASUREMENTS = 20
+
+
+def simulated(over_optimised: bool, rng: np.random.Generator) -> list[dict[str, float]]:
+    """One run, as rows of measurements.jsonl."""
+    time_T = np.arange(MEASUREMENTS, dtype=np.float64)
+    limit, pace = rng.uniform(1.0, 6.0), rng.uniform(3.0, 15.0)
+    distance_T = limit * -np.expm1(-time_T / pace) * np.exp(0.03 * rng.standard_normal(MEASUREMENTS))
+    length_T = 30 * np.exp(np.cumsum(0.015 * rng.standard_normal(MEASUREMENTS)))
+    disagreement_T = 0.4 * (1 + 0.3 * rng.random() * distance_T / limit)
+    if over_optimised:
+        # Half of the run at least remains to see it in.
+        late_T = np.maximum(0.0, time_T - rng.integers(4, MEASUREMENTS // 2 + 1))
+        distance_T = distance_T + 0.02 * limit * late_T**2
+        length_T = length_T * np.exp(rng.uniform(0.04, 0.08) * late_T)
+        disagreement_T = disagreement_T * np.exp(rng.uniform(0.06, 0.12) * late_T)
+    observed = {
+        "kl": distance_T**2 * np.exp(0.10 * rng.standard_normal(MEASUREMENTS)),
+        "length": length_T * np.exp(0.05 * rng.standard_normal(MEASUREMENTS)),
+        "disagreement": disagreement_T * np.exp(0.05 * rng.standard_normal(MEASUREMENTS)),
+    }
+    return [
+        {"step": 10.0 * index, **{name: float(values[index]) for name, values in observed.items()}}
+        for index in range(MEASUREMENTS)
+    ]
+
+
+def main() -> None:
+    """The command: thresholds from one half of the healthy runs, rates on the other and on over-optimised ones."""
+    parser = argparse.ArgumentParser(
+        description="Thresholds, false-alarm rates and power of the alarms of over-optimisation."
+    )
+    parser.add_argument("--runs", type=int, default=20_000, help="simulated runs of each kind")
+    parser.add_argument("--rate", type=float, default=0.02, help="false alarms a healthy run, of each alarm")
+    parser.add_argument("--seed", type=int, default=0, help="of all runs")
+    chosen = parser.parse_args()
+    rng = np.random.default_rng(chosen.seed)
+    calibration, fresh, hacked = ([simulated(kind, rng) for _ in range(chosen.runs)] for kind in (False, False, True))
+    print(f"{'alarm':24}{'threshold':>10}{'built in':>10}{'false':>9}  {'95% interval':18}{'found':>8}")
+    for name, built_in in alarms.THRESHOLDS.items():
+        threshold = alarms.calibrate(name, calibration, chosen.rate)
+        false, found = (alarms.alarm_rate(name, runs, built_in) for runs in (fresh, hacked))
+        ends = f"[{100 * false.interval[0]:.2f}%, {100 * false.interval[1]:.2f}%]"
+        print(
+            f"{name:24}{threshold:>10.3f}{built_in:>10.3f}{100 * false.value:>8.2f}%  {ends:18}{100 * found.value:>7.1f}%"
+        )
+
+
+if __name__ == "__main__":
+    main()
