@@ -153,11 +153,20 @@ def test_kto_judges_each_side_against_the_mismatched_pairs():
 def test_no_gradient_flows_through_the_reference_point_of_kto():
     function = differentiable(PAIRS, PreferenceConfig("kto", 0.3))
 
+    # With a reference point above 0, where the clip does not stop the gradient by itself.
+    likelier = PAIRS.mismatched.reference + 0.1
+    assert (
+        batch_statistics(
+            PAIRS._replace(mismatched=PAIRS.mismatched._replace(policy=likelier)), PreferenceConfig("kto")
+        ).kl.mean
+        > 0
+    )
+
     def of_mismatched(policy):
         moved = PAIRS._replace(mismatched=PAIRS.mismatched._replace(policy=policy))
         return differentiable(moved, PreferenceConfig("kto", 0.3))(PAIRS.chosen.policy, PAIRS.rejected.policy)
 
-    assert not np.any(np.nan_to_num(jax.grad(of_mismatched)(jnp.asarray(PAIRS.mismatched.policy))))
+    assert not np.any(np.nan_to_num(jax.grad(of_mismatched)(jnp.asarray(likelier))))
     assert np.any(np.nan_to_num(jax.grad(function)(jnp.asarray(PAIRS.chosen.policy), PAIRS.rejected.policy)))
 
 
