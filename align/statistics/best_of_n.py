@@ -2,7 +2,7 @@
 
 The policy "best of n" draws n completions, and keeps the one that the proxy reward ranks first; among equals, one at random. N >= n samples of a
 prompt tell of it without drawing again: the sample of rank i (1 is the lowest proxy) wins in C(i-1, n-1) of the C(N, n) subsets of n, so
-Σ_i C(i-1, n-1)/C(N, n) · gold_i is the mean over all subsets, which is unbiased (Nakano et al. 2021, arXiv:2112.09332, section 3.2; the same
+Σ_i C(i-1, n-1)/C(N, n) · gold_i is the mean over all subsets, which is unbiased (Nakano et al. 2021, arXiv:2112.09332; the same
 counting as pass@k of Chen et al. 2021, arXiv:2107.03374).
 
 How far it moves depends on ties alone. Where F is the proxy's distribution function under the policy and F_- its left limit, best-of-n gives a

@@ -1,7 +1,7 @@
 """Judges that see two answers in an order: both orders are asked, and what the order does is measured and removed.
 
 A verdict is +1 for policy A, -1 for policy B and 0 for a tie. A prompt on which the two orders disagree is a tie (the conservative rule of Zheng et
-al. 2023, arXiv:2306.05685, section 3.4). A judge that prefers the first position by an amount that is the same on the logit scale is corrected by
+al. 2023, arXiv:2306.05685). A judge that prefers the first position by an amount that is the same on the logit scale is corrected by
 the mean of the two logits.
 """
 

@@ -1,6 +1,6 @@
 """Which samples rejection-sampling fine-tuning keeps.
 
-RAFT: Dong et al. 2023, arXiv:2304.06767; Llama 2: Touvron et al. 2023, arXiv:2307.09288, section 3.2.2.
+RAFT: Dong et al. 2023, arXiv:2304.06767; Llama 2: Touvron et al. 2023, arXiv:2307.09288.
 """
 
 import numpy as np

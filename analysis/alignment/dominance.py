@@ -1,14 +1,12 @@
 """Whether one method is better than another at every distance that both reach.
 
 At each of some distances the difference of two methods' gains is taken for every seed that both have (paired: same seed, same order of examples and
-same prompts),
-with the settings chosen as in :mod:`analysis.alignment.frontier`, and tested by t over seeds. Dominance is the claim that *all* differences are
-positive; its p-value is the largest
-of the pointwise one-sided ones (an intersection-union test, Berger 1982, which needs no correction over distances). The mean difference over the
-common range is tested
-two-sided. Both are adjusted by Holm over all pairs of a study. Percentile bootstraps over three to five seeds reject too often and are not used.
-Where a method has one seed,
-standard errors over prompts take the place, unpaired; they do not hold what other seeds would give.
+same prompts), with the settings chosen as in :mod:`analysis.alignment.frontier`, and tested by t over seeds. Dominance is the claim that *all*
+differences are positive; its p-value is the largest of the pointwise one-sided ones (an intersection-union test, Berger 1982, which needs no
+correction over distances). The mean difference over the common range is tested two-sided. Both are adjusted by Holm over all pairs of a study.
+Percentile bootstraps over three to five seeds reject too often and are not used. Where a method has one seed, standard errors over prompts take
+their place, unpaired; they do not hold what other seeds would give. Where a method has several settings that tie, what frontier.py says of the
+coverage holds for these tests too.
 """
 
 import dataclasses
@@ -126,8 +124,7 @@ def compare(first: pd.DataFrame, second: pd.DataFrame, level: float) -> Comparis
 def _differences(
     first: pd.DataFrame, second: pd.DataFrame, distance_G: FloatArray
 ) -> tuple[FloatArray, FloatArray, float, float, float, int, str] | None:
-    """Differences and their errors, degrees of freedom, the mean difference and its error, seeds, and where errors come from; None without a complete
-    seed."""
+    """Differences, their errors and degrees of freedom, the mean difference and its error, seeds, and whence the errors; None without a complete seed."""
     (seeds_a, gain_AxG), (seeds_b, gain_BxG) = (
         _complete(*frontier.by_seed(method, distance_G)) for method in (first, second)
     )

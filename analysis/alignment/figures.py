@@ -65,8 +65,7 @@ def _of_panel(panel: Panel, suffix: str, look: plots.Looks, percent: str) -> Ite
         yield encoded(
             figure, f"laws{suffix}", f"Over-optimisation: {name}",
             f"{name}. Gold (filled, with standard errors) and proxy reward (open) of every measured policy; the law of the gold reward with its "
-            f"{percent} band, dashed "
-            "beyond the data; the peak with its interval.",
+            f"{percent} band, dashed beyond the data; the peak with its interval.",
         )  # fmt: skip
     if panel.comparisons:
         figure = Figure((6.8, 0.8 + 0.4 * len(panel.comparisons)))
@@ -74,7 +73,7 @@ def _of_panel(panel: Panel, suffix: str, look: plots.Looks, percent: str) -> Ite
         yield encoded(
             figure, f"differences{suffix}", f"Methods compared: {name}",
             f"{name}. Differences of gold reward, averaged over the KL that both methods reach, with {percent} intervals that are not adjusted; "
-            f"filled: below 5% after Holm.",
+            "filled: below 5% after Holm.",
         )  # fmt: skip
 
 

@@ -65,8 +65,7 @@ def _frontier(panel: Panel) -> str:
     ]  # fmt: skip
     caption = (
         f"Mean gain: over √KL from 0 to that of KL = {number(panel.frontiers[0].reach ** 2, 3)} nats, which all methods reach, with the setting that "
-        f"is best on the "
-        "other seeds at each distance (the area under the frontier over its length). Best: the measured policy with the highest gold reward, a mean "
+        "is best on the other seeds at each distance (the area under the frontier over its length). Best: the measured policy with the highest gold reward, a mean "
         "over seeds."
     )
     flags = tuple(f"{item.method}: {flag}" for item in panel.frontiers for flag in item.flags)
@@ -88,8 +87,7 @@ def _comparisons(panel: Panel, multiplicity: str) -> str:
     ]  # fmt: skip
     caption = (
         f"Differences in gold reward at equal KL. p mean: two-sided, of no mean difference over the KL in common. p all: of no dominance, the largest "
-        f"of the pointwise "
-        f"one-sided p-values. {multiplicity}, for either column. Verdicts at 5%."
+        f"of the pointwise one-sided p-values. {multiplicity}, for either column. Verdicts at 5%."
     )
     return table(
         ["methods", "difference", "KL in common", "p mean", "p all", "verdict", "errors from"],

@@ -155,8 +155,10 @@ class AlignmentStudy:
             "multiplicity": self.multiplicity,
             "panels": [_panel_json(panel) for panel in self.panels],
             "gain_by_size": [
-                {"gold": item.gold_name, "method": item.method, "kl": item.kl, "points": item.table.to_dict("records"), "laws": [law.to_json() for law
-                in item.laws]}
+                {
+                    "gold": item.gold_name, "method": item.method, "kl": item.kl, "points": item.table.to_dict("records"),
+                    "laws": [law.to_json() for law in item.laws],
+                }
                 for item in self.sizes
             ],
             "alarms": [dataclasses.asdict(item) for item in self.alarms],
@@ -184,7 +186,7 @@ def law_form(kind: str) -> str:
 
 
 def _laws(panel: pd.DataFrame, options: Options, rng: np.random.Generator) -> list[MethodLaw]:
-    """A law a method, all its settings together: what a penalty changes is how far a policy goes along one curve (Gao et al. 2022, section 3.6)."""
+    """A law a method, all its settings together: what a penalty changes is how far a policy goes along one curve (Gao et al. 2022)."""
     found = []
     for name, method in panel.groupby("method"):
         if method["distance"].max() == 0:

@@ -3,7 +3,7 @@
     power        gain = gain_0 · (N / N_0)^exponent
     logarithmic  gain = gain_0 + slope · ln(N / N_0)          N_0: the geometric mean of the sizes
 
-Gao et al. 2022 (arXiv:2210.10760, figures 3 and 4) find the coefficients of over-optimisation about linear in ln N of the reward model. Both are
+Gao et al. 2022 (arXiv:2210.10760) find the coefficients of over-optimisation about linear in ln N of the reward model. Both are
 fitted, and the one that is closer to the gains is preferred; over a ladder of less than a decade they can seldom be told apart.
 """
 
