@@ -4,9 +4,11 @@
 
 The law is linear in theta around its fit, with a flat prior (universal kriging), so the predictive variance holds what the parameters
 leave open; what the law misses is delta, whose size and length scales the residuals tell (restricted likelihood, Patterson and Thompson
-1971); checkpoints of one run share u. The variances of eps and of delta grow with the loss, by e for every `tau` of ln L above the best
-run: laws hold asymptotically, and a run that is far worse than the best says little about the ones to come. Hyper-parameters are averaged over a
-grid by that likelihood rather than chosen, because few runs do not determine them.
+1971); checkpoints of one run, and branches of one trunk, share u, and a run on a new trunk has a u of its own. The variances of u and eps
+grow with the loss, by e for every `tau` of ln L above the best run, and that of delta by e for every 0.05: laws hold asymptotically, and a run
+that is far worse than the best says little about the ones to come. With an infinite tau noise is alike everywhere; without it a table of such
+runs would be read as one whose best runs have next to none. Hyper-parameters are averaged over a grid by that likelihood rather than chosen, because
+few runs do not determine them.
 """
 
 import dataclasses
@@ -18,12 +20,12 @@ from scipy import special, stats
 
 FloatArray = npt.NDArray[np.float64]
 
-# How fast a run loses its say with its loss, in ln L.
-TAUS = (0.05, 0.1)
+# How fast a run loses its say with its loss, in ln L; infinite: never, within the reach below.
+TAUS = (0.05, 0.1, np.inf)
 # The same for the discrepancy, by the law's own ln L: a law that misses is off most where losses are far from the best.
 _SWELL = 0.05
-# Runs that weigh less than a fiftieth at every tau are left out: they would cost time and say nothing.
-_FARTHEST = 4.0 * TAUS[-1]
+# Runs farther than this above the best, in ln L, are left out: at a finite tau they weigh less than a fiftieth, and no law is meant for them.
+_FARTHEST = 0.4
 _LENGTHS = (2.0, 4.0, 8.0, 16.0)
 _RATIOS = (0.1, 1.0, 10.0, 100.0, 1e3, 1e4)
 _SHARED = (0.0, 1.0, 10.0)
@@ -166,12 +168,16 @@ def _krige(
     near, across = kernels
     excess_K, above_K, above_Q = above
     swell_K, swell_Q = (np.exp(item / (2 * _SWELL)) for item in (above_K, above_Q))
-    same_KxK, same_QxK = (_same(item.cluster_K, seen.cluster_K) for item in (seen, asked))
+    own_MxK, own_MxQ = (np.exp(item / tau_M[:, None]) for item in (excess_K, above_Q))
+    root_MxK, root_MxQ = np.sqrt(own_MxK), np.sqrt(own_MxQ)
+    same_KxK, same_KxQ = (_same(seen.cluster_K, item.cluster_K) for item in (seen, asked))
     ratio_Mx1x1, shared_Mx1x1 = ratio_M[:, None, None], shared_M[:, None, None]
-    covariance_MxKxK = ratio_Mx1x1 * (swell_K[:, None] * near * swell_K) + shared_Mx1x1 * same_KxK
+    covariance_MxKxK = ratio_Mx1x1 * (swell_K[:, None] * near * swell_K)
+    covariance_MxKxK += shared_Mx1x1 * (root_MxK[:, :, None] * same_KxK * root_MxK[:, None, :])
     each = np.arange(len(residual_K))
-    covariance_MxKxK[:, each, each] += np.exp(excess_K / tau_M[:, None])
-    cross_MxKxQ = ratio_Mx1x1 * (swell_K[:, None] * across.T * swell_Q) + shared_Mx1x1 * same_QxK.T
+    covariance_MxKxK[:, each, each] += own_MxK
+    cross_MxKxQ = ratio_Mx1x1 * (swell_K[:, None] * across.T * swell_Q)
+    cross_MxKxQ += shared_Mx1x1 * (root_MxK[:, :, None] * same_KxQ * root_MxQ[:, None, :])
     factor_MxKxK = np.linalg.cholesky(covariance_MxKxK)
     known_KxR = np.column_stack([residual_K, seen.basis_KxB])
     known_MxKxR = np.broadcast_to(known_KxR, (len(ratio_M), *known_KxR.shape))
@@ -185,8 +191,8 @@ def _krige(
     variance_M = np.maximum(np.sum(left_MxKx1**2, axis=(1, 2)) / dof, _SMALLEST_NOISE**2)
     mean_MxQ = (asked.basis_KxB @ np.linalg.solve(upper_MxBxB, along_MxBx1) + cross_MxKxQ.mT @ left_MxKx1)[..., 0]
     leverage_MxBxQ = np.linalg.solve(upper_MxBxB.mT, (asked.basis_KxB - cross_MxKxQ.mT @ basis_MxKxB).mT)
-    known_MxQ = ratio_M[:, None] * swell_Q**2 + shared_M[:, None] - np.sum(cross_MxKxQ**2, axis=1)
-    spread_MxQ = np.maximum(known_MxQ, 0.0) + np.exp(above_Q / tau_M[:, None]) + np.sum(leverage_MxBxQ**2, axis=1)
+    known_MxQ = ratio_M[:, None] * swell_Q**2 + shared_M[:, None] * own_MxQ - np.sum(cross_MxKxQ**2, axis=1)
+    spread_MxQ = np.maximum(known_MxQ, 0.0) + own_MxQ + np.sum(leverage_MxBxQ**2, axis=1)
     evidence_M = -0.5 * dof * np.log(variance_M) - _log_diagonal(factor_MxKxK) - _log_diagonal(upper_MxBxB)
     return evidence_M, mean_MxQ, np.sqrt(variance_M[:, None] * spread_MxQ)
 
@@ -196,5 +202,6 @@ def _log_diagonal(matrix_MxBxB: FloatArray) -> FloatArray:
     return np.sum(np.log(np.abs(np.diagonal(matrix_MxBxB, axis1=1, axis2=2))), axis=1)
 
 
-def _same(cluster_Q: npt.NDArray[np.int64], cluster_K: npt.NDArray[np.int64]) -> FloatArray:
-    return ((cluster_Q[:, None] == cluster_K[None]) & (cluster_K[None] >= 0)).astype(np.float64)
+def _same(cluster_K: npt.NDArray[np.int64], cluster_Q: npt.NDArray[np.int64]) -> FloatArray:
+    """Whether two runs share their randomness, 0 or 1, float64[K, Q]."""
+    return ((cluster_K[:, None] == cluster_Q[None]) & (cluster_K[:, None] >= 0)).astype(np.float64)

@@ -188,6 +188,43 @@ def test_checkpoints_of_one_run_tell_of_its_own_later_losses():
     assert missed[0] < 0.3 * missed[1]
 
 
+def test_noise_that_is_alike_everywhere_is_not_taken_for_noise_that_grows_with_the_loss():
+    """Runs over 0.35 of ln L with noise of 1% at every loss, and the right law: the 90% interval is 3.29% wide and more.
+
+    Where noise must grow with the loss, the quiet of the far runs is read as quiet of the best ones, and intervals are two thirds as wide.
+    """
+    rng, widths, found = np.random.default_rng(8), [], []
+    for _ in range(20):
+        x = np.column_stack([rng.uniform(0, 7, 40), rng.uniform(0, 7, 40)])
+        noise = 0.01 * rng.standard_normal(41)
+        law = 1 - 0.025 * x.sum(axis=1)
+        design = discrepancy.Design(x, np.column_stack([np.ones(40), x]), np.full(40, -1))
+        new = discrepancy.Design(np.full((1, 2), 7.5), np.array([[1.0, 7.5, 7.5]]), np.array([-1]))
+        made = discrepancy.predict(design, noise[:40], law + noise[:40], new, np.array([0.625]))
+        low, high = made.quantile(0.05)[0], made.quantile(0.95)[0]
+        widths.append(high - low)
+        found.append(low < 0.625 + noise[40] < high)
+    assert 0.0329 < np.median(widths) < 1.4 * 0.0329
+    assert np.mean(found) >= 0.75
+
+
+def test_a_run_on_a_new_trunk_has_the_noise_between_trunks_in_addition():
+    """Twelve trunks of five branches, 2% between trunks and 0.4% within: a new trunk is uncertain by 2%, a seen trunk's next branch by less."""
+    rng = np.random.default_rng(9)
+    cluster = np.repeat(np.arange(12), 5)
+    x = np.column_stack([np.repeat(np.linspace(0, 5, 12), 5), np.tile(np.linspace(0, 3, 5), 12)])
+    residual = 0.02 * rng.standard_normal(12)[cluster] + 0.004 * rng.standard_normal(60)
+    law = 1 - 0.03 * x.sum(axis=1)
+    basis = np.column_stack([np.ones(60), x])
+    place = np.array([[5.0, 3.2], [5.0, 3.2]])
+    asked = discrepancy.Design(place, np.column_stack([np.ones(2), place]), np.array([11, -1]))
+    design = discrepancy.Design(x, basis, cluster)
+    made = discrepancy.predict(design, residual, law + residual, asked, 1 - 0.03 * place.sum(axis=1))
+    seen, new = made.quantile(0.95) - made.quantile(0.05)
+    assert new > 3.29 * 0.02 * 0.7
+    assert seen < 0.5 * new
+
+
 def test_a_folder_without_tables_is_refused(tmp_path, capsys):
     with pytest.raises(TableError, match="holds no table"):
         published.read(tmp_path)
