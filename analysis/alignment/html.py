@@ -65,8 +65,8 @@ def _frontier(panel: Panel) -> str:
     ]  # fmt: skip
     caption = (
         f"Mean gain: over √KL from 0 to that of KL = {number(panel.frontiers[0].reach ** 2, 3)} nats, which all methods reach, with the setting that "
-        "is best on the other seeds at each distance (the area under the frontier over its length). Best: the measured policy with the highest gold reward, a mean "
-        "over seeds."
+        "is best on the other seeds at each distance (the area under the frontier over its length). Best: the measured policy with the highest gold "
+        "reward, a mean over seeds."
     )
     flags = tuple(f"{item.method}: {flag}" for item in panel.frontiers for flag in item.flags)
     return table(
@@ -135,7 +135,7 @@ def _alarms(study: AlignmentStudy) -> str:
         )
     rows = [
         [
-            item.method, item.setting or "–", str(item.seed), item.alarm.replace("_", " "), str(item.step), number(item.largest, 3),
+            item.run_id, item.method, item.setting or "–", str(item.seed), item.alarm.replace("_", " "), str(item.step), number(item.largest, 3),
             number(item.threshold, 3),
         ]
         for item in study.alarms
@@ -144,7 +144,9 @@ def _alarms(study: AlignmentStudy) -> str:
         "The statistics are logarithms of ratios to the beginning of the run (align.statistics.alarms); about 2% of simulated healthy runs of 20 "
         "measurements exceed each threshold."
     )
-    return table(["method", "setting", "seed", "alarm", "step", "largest", "threshold"], rows, (2, 4, 5, 6), caption)
+    return table(
+        ["run", "method", "setting", "seed", "alarm", "step", "largest", "threshold"], rows, (3, 5, 6, 7), caption
+    )
 
 
 def _runs(study: AlignmentStudy) -> str:

@@ -111,7 +111,7 @@ def _alarms(study: AlignmentStudy) -> Iterator[str]:
     yield f"alarms of over-optimisation: {len(study.alarms) or 'none'}"
     for item in study.alarms:
         yield (
-            f"  {item.method} {item.setting} seed {item.seed}: {item.alarm.replace('_', ' ')} at step {item.step} (up to {number(item.largest, 3)}, "
+            f"  {item.run_id} ({item.method} {item.setting} seed {item.seed}): {item.alarm.replace('_', ' ')} at step {item.step} (up to {number(item.largest, 3)}, "
             f"threshold {number(item.threshold, 3)})"
         )
 

@@ -94,7 +94,7 @@ def test_a_run_whose_answers_double_in_length_is_in_the_report(tmp_path):
     runs.write(tmp_path / "runs", "ppo", {"target": 6.0}, 4, rows, kind="ppo")
     done = run(f"--runs={tmp_path / 'runs'}", f"--output_dir={tmp_path / 'out'}")
     assert done.returncode == 0, done.stderr
-    assert "ppo target=6 seed 4: length drift at step 80" in done.stdout
+    assert "(ppo target=6 seed 4): length drift at step 80" in done.stdout
     raised = {item["alarm"]: item for item in json.loads((tmp_path / "out" / "frontier.json").read_text())["alarms"]}
     assert raised["length_drift"]["largest"] == pytest.approx(0.788, abs=1e-3)
     assert "length drift" in (tmp_path / "out" / "report.html").read_text()
