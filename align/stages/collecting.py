@@ -34,7 +34,7 @@ class CollectConfig:
       output: the store's directory.
       meter: prompts, samples a prompt, gold and proxy; `split` is that of training.
       validation_prompts: so many prompts of the prompts' "validation" split make the store's own; 0 makes none.
-      make: "pairs" and "ranked" are labelled by `labels` from the gold score; "best" keeps the best samples by the proxy (or by the gold score where there is none),
+      make: "pairs" and "ranked" are labelled by `labels` from the gold score; "best" keeps the best samples by the proxy (or, without one, by the gold score),
         for rejection-sampling fine-tuning.
       labels: the simulated rater.
       pairs_per_prompt: of "pairs".
