@@ -111,8 +111,8 @@ def _alarms(study: AlignmentStudy) -> Iterator[str]:
     yield f"alarms of over-optimisation: {len(study.alarms) or 'none'}"
     for item in study.alarms:
         yield (
-            f"  {item.run_id} ({item.method} {item.setting} seed {item.seed}): {item.alarm.replace('_', ' ')} at step {item.step} (up to {number(item.largest, 3)}, "
-            f"threshold {number(item.threshold, 3)})"
+            f"  {item.run_id} ({item.method} {item.setting} seed {item.seed}): {item.alarm.replace('_', ' ')} at step {item.step} "
+            f"(up to {number(item.largest, 3)}, threshold {number(item.threshold, 3)})"
         )
 
 
