@@ -40,6 +40,13 @@ JAX_FREE = (
     "scaling.convert",
     "scaling.run_directory",
     "scaling.accounting.flops",
+    "align.sft",
+    "align.reward",
+    "align.dpo",
+    "align.ppo",
+    "align.best_of_n",
+    "align.collect",
+    "align.study",
 )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from align.data.config import PrepareExamplesConfig
 from align.gold.rating_judge import JudgeConfig
+from align.stages.study import StudyConfig
 from launch import expand
 from launch.sweep_config import Sweep
 from scaling import gin_files
@@ -21,7 +22,7 @@ CONFIGS = gin_files.PROJECT_ROOT / "configs"
 # Files of configs/models are parts of others and build nothing alone; model_tables covers them.
 NAMES = sorted(
     str(path.relative_to(CONFIGS).with_suffix(""))
-    for folder in ("data", "runs", "sweeps", "align/data", "align/gold")
+    for folder in ("data", "runs", "sweeps", "align/data", "align/gold", "align/studies")
     for path in (CONFIGS / folder).glob("*.gin")
 )
 
@@ -52,7 +53,13 @@ def _root(name: str) -> type:
     folder, _, file = name.rpartition("/")
     if folder == "data":
         return TrainVocabularyConfig if file.startswith("vocabulary") else PrepareConfig
-    return {"runs": RunConfig, "sweeps": Sweep, "align/data": PrepareExamplesConfig, "align/gold": JudgeConfig}[folder]
+    return {
+        "runs": RunConfig,
+        "sweeps": Sweep,
+        "align/data": PrepareExamplesConfig,
+        "align/gold": JudgeConfig,
+        "align/studies": StudyConfig,
+    }[folder]
 
 
 def _flattened(path: str, value: Any) -> Iterator[str]:
