@@ -8,6 +8,7 @@ from align.models.policy import Policy
 from align.stage_config import TrainingConfig
 from align.training.policy_meter import SAMPLES_FILE, MeterConfig, PolicyMeter, Samples
 from align.training.stage_directory import StageDirectory
+from scaling.run_directory import write_json
 
 
 class MeasuredPolicy:
@@ -17,22 +18,35 @@ class MeasuredPolicy:
         """Opens the meter where there is anything to measure."""
         self._meter = PolicyMeter(config, parent, policy, training) if config.prompts else None
         self.gold_name = config.gold.name if config.gold else None
+        self._first: Samples | None = None
         self._last: Samples | None = None
 
     def measure(
-        self, parameters: Mapping[str, Any], reference: Mapping[str, Any], stop_if_asked: Callable[[], None]
+        self,
+        parameters: Mapping[str, Any],
+        reference: Mapping[str, Any],
+        step: int,
+        stop_if_asked: Callable[[], None],
     ) -> dict[str, Any]:
-        """A row of measurements under the key "policy", or nothing."""
+        """A row of measurements under the key "policy", or nothing; at step 0 the policy is the reference."""
         if self._meter is None:
             return {}
         self._last = self._meter.sample(parameters, reference, stop_if_asked)
+        if step == 0:
+            self._first = self._last
         return {"policy": self._meter.row(self._last)}
 
     def write_samples(
         self, parameters: Mapping[str, Any], reference: Mapping[str, Any], directory: StageDirectory
     ) -> None:
-        """Writes the final policy's scores by prompt; they are drawn again where the stage was continued after its last measurement."""
+        """Writes scores by prompt of the final policy and of its reference, which drew with the same keys.
+
+        What this attempt has not drawn is drawn again: the final policy's samples where it was continued after the last measurement, the reference's where it
+        did not begin at step 0.
+        """
         if self._meter is None:
             return
-        samples = self._last or self._meter.sample(parameters, reference, lambda: None)
-        self._meter.write_samples(samples, directory.path / SAMPLES_FILE)
+        final = self._last or self._meter.sample(parameters, reference, lambda: None)
+        first = self._first or self._meter.sample(reference, reference, lambda: None)
+        content = {"policy": self._meter.by_prompt(final), "reference": self._meter.by_prompt(first)}
+        write_json(directory.path / SAMPLES_FILE, content)

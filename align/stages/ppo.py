@@ -138,7 +138,7 @@ class PpoStage:
 
     def measure(self, state: update.TrainedState, step: int, stop_if_asked: Callable[[], None]) -> dict[str, Any]:
         """Reward and divergence of fresh samples."""
-        return self._measured.measure(self._full(state), self._base, stop_if_asked)
+        return self._measured.measure(self._full(state), self._base, step, stop_if_asked)
 
     def conclude(self, state: update.TrainedState, directory: StageDirectory) -> dict[str, Any]:
         """Writes the policy and its samples."""

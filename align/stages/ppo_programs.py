@@ -1,8 +1,8 @@
 """The mathematics of a PPO, RLOO or GRPO step, on arrays: experience from a rollout, and its epochs of updates.
 
-Old and new log-probabilities come from one function on minibatches of one shape, but a forward pass alone is compiled otherwise than one with its gradient,
-which shows in the last bit. On the first minibatch of a rollout the policy is still the one that sampled, so there its own log-probabilities are the old ones and the
-ratio is exactly 1; how far the two programs are apart is measured there, and refused where it is more than rounding.
+Old and new log-probabilities come from one function on minibatches of one shape, but a forward pass alone is compiled otherwise than one with its
+gradient, which shows in the last bit. On the first minibatch of a rollout the policy is still the one that sampled, so there its own log-probabilities
+are the old ones and the ratio is exactly 1; how far the two programs are apart is measured there, and refused where it is more than rounding.
 """
 
 import functools

@@ -190,7 +190,7 @@ class PreferenceStage:
 
     def measure(self, state: update.TrainedState, step: int, stop_if_asked: Callable[[], None]) -> dict[str, Any]:
         """Loss, accuracy and margin on held-out pairs; reward and divergence of fresh samples."""
-        measured = self._measured.measure(self._full(state), self._base, stop_if_asked)
+        measured = self._measured.measure(self._full(state), self._base, step, stop_if_asked)
         if self._validation is not None:
             measured |= {"held_out": self._held_out_row(state, stop_if_asked)}
         return measured

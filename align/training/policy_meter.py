@@ -4,15 +4,12 @@ All policies of a study answer the same prompts with the same keys, so that diff
 """
 
 import dataclasses
-import json
-import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from etils import epath
 
 from align.data.batches import covering
 from align.data.rows import Prompts
@@ -203,8 +200,8 @@ class PolicyMeter:
             row["disagreement"] = float(np.mean(np.std(samples.proxies, axis=0))) if len(samples.proxies) > 1 else None
         return row
 
-    def write_samples(self, samples: Samples, path: epath.Path) -> None:
-        """Writes scores by prompt, for comparisons that are paired by prompt, with the first texts."""
+    def by_prompt(self, samples: Samples) -> dict[str, Any]:
+        """Scores by prompt, for comparisons that are paired by prompt, with the first texts: JSON values."""
         shape = (-1, self.config.samples_per_prompt)
         texts = [
             {
@@ -213,7 +210,7 @@ class PolicyMeter:
             }
             for tokens, prompt, length in list(zip(*samples.sequences, strict=True))[:_TEXTS]
         ]
-        content = {
+        return {
             "seed": self.config.seed,
             "prompts": self.names,
             "gold": None if samples.gold is None else samples.gold.reshape(shape).tolist(),
@@ -222,9 +219,6 @@ class PolicyMeter:
             "length": np.asarray(samples.sequences.completion_lengths).reshape(shape).tolist(),
             "texts": texts,
         }
-        partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
-        partial.write_text(json.dumps(content, allow_nan=False))
-        partial.replace(path)
 
     def _scored(self, found: dict[str, np.ndarray]) -> Samples:
         sequences = Sequences(found["tokens"], found["prompt_lengths"], found["lengths"])
