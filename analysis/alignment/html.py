@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from html import escape
 
+from align.statistics import multiplicity
 from analysis.alignment.figures import panel_name
 from analysis.alignment.study import AlignmentStudy, MethodLaw, Panel, SizeLaw
 from analysis.laws.result import NotFitted
@@ -35,6 +36,8 @@ def render(study: AlignmentStudy, figures: Sequence[Drawn], provenance: Provenan
         ]
     if study.sizes:
         sections.append(("size", "Gain against size", figure_list(drawn, "gain_by_size") + _sizes(study.sizes)))
+    if study.win_rates:
+        sections.append(("win_rates", "Win rates", _win_rates(study)))
     sections.append(("alarms", "Alarms", _alarms(study)))
     sections += [("runs", "Runs", _runs(study)), ("provenance", "Provenance", provenance_list(provenance))]
     return page(title, _summary(study), sections)
@@ -74,7 +77,7 @@ def _frontier(panel: Panel) -> str:
     ) + flag_list(flags)
 
 
-def _comparisons(panel: Panel, multiplicity: str) -> str:
+def _comparisons(panel: Panel, adjustment: str) -> str:
     if not panel.comparisons:
         return paragraph("There is no pair of methods with a KL in common.")
     rows = [
@@ -87,7 +90,7 @@ def _comparisons(panel: Panel, multiplicity: str) -> str:
     ]  # fmt: skip
     caption = (
         f"Differences in gold reward at equal KL. p mean: two-sided, of no mean difference over the KL in common. p all: of no dominance, the largest "
-        f"of the pointwise one-sided p-values. {multiplicity}, for either column. Verdicts at 5%."
+        f"of the pointwise one-sided p-values. {adjustment}, for either column. Verdicts at 5%."
     )
     return table(
         ["methods", "difference", "KL in common", "p mean", "p all", "verdict", "errors from"],
@@ -126,6 +129,32 @@ def _sizes(sizes: Sequence[SizeLaw]) -> str:
     return table(
         ["method", "KL", "form", "gain_0", "slope", "error", "p of no change"], rows, (1, 3, 4, 5, 6), caption
     ) + flag_list(flags)
+
+
+def _win_rates(study: AlignmentStudy) -> str:
+    rows = []
+    for item in study.win_rates:
+        low, high = item.rate.interval(study.options.level)
+        controlled = item.controlled
+        rows.append(
+            [
+                item.method,
+                item.setting or "–",
+                str(item.seed),
+                f"{number(item.rate.value, 3)}\n[{number(low, 2)}, {number(high, 2)}]",
+                str(item.rate.ties),
+                "–"
+                if controlled is None
+                else f"{number(controlled.value, 3)}\n[{number(controlled.interval[0], 2)}, {number(controlled.interval[1], 2)}]",
+                number(item.adjusted, 2),
+            ]
+        )
+    caption = (
+        "Final policies against their references, which answered the same prompts with the same keys: a prompt is won where the mean gold score is "
+        "higher, and a tie counts half. At equal length: by a logistic regression on the difference of lengths. p: of the paired permutation test, "
+        f"{multiplicity.statement(len(rows))}."
+    )
+    return table(["method", "setting", "seed", "won", "tied", "at equal length", "p"], rows, (2, 3, 4, 5, 6), caption)
 
 
 def _alarms(study: AlignmentStudy) -> str:

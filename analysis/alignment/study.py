@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from align.statistics import alarms, multiplicity
-from analysis.alignment import dominance, frontier
+from analysis.alignment import against_reference, dominance, frontier
+from analysis.alignment.against_reference import AgainstReference
 from analysis.alignment.dominance import Comparison
 from analysis.alignment.frontier import MethodFrontier
 from analysis.alignment.measurements import Measurements
@@ -130,6 +131,7 @@ class AlignmentStudy:
     panels: list[Panel]
     sizes: list[SizeLaw]
     alarms: list[RaisedAlarm]
+    win_rates: list[AgainstReference]
     options: Options
 
     @property
@@ -162,6 +164,7 @@ class AlignmentStudy:
                 for item in self.sizes
             ],
             "alarms": [dataclasses.asdict(item) for item in self.alarms],
+            "win_rates": [item.to_json(self.options.level) for item in self.win_rates],
             "objections": list(self.objections),
         }  # fmt: skip
 
@@ -176,7 +179,12 @@ def study(measurements: Measurements, options: Options = Options()) -> Alignment
         for ((name, params), frame), comparisons in zip(groups, compared, strict=True)
     ]
     return AlignmentStudy(
-        measurements, panels, _size_laws(measurements.frame, options.level), _alarms(measurements.frame), options
+        measurements,
+        panels,
+        _size_laws(measurements.frame, options.level),
+        _alarms(measurements.frame),
+        against_reference.read(measurements, options.level),
+        options,
     )
 
 

@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Iterator
 
+from align.statistics import multiplicity
 from analysis.alignment.figures import panel_name
 from analysis.alignment.measurements import Measurements
 from analysis.alignment.study import AlignmentStudy, MethodLaw, Panel, SizeLaw
@@ -39,6 +40,7 @@ def describe(study: AlignmentStudy) -> Iterator[str]:
             yield from _law(item, study.options.level)
     for item in study.sizes:
         yield from _size(item)
+    yield from _win_rates(study)
     yield from _alarms(study)
     for text in study.objections:
         yield from _wrapped(f"NOT TO BE TRUSTED: {text}", "  ")
@@ -59,7 +61,7 @@ def _frontiers(panel: Panel, level: float) -> Iterator[str]:
             yield from _wrapped(f"  ! {flag}", "    ")
 
 
-def _comparisons(panel: Panel, multiplicity: str) -> Iterator[str]:
+def _comparisons(panel: Panel, adjustment: str) -> Iterator[str]:
     if not panel.comparisons:
         return
     yield ""
@@ -71,7 +73,7 @@ def _comparisons(panel: Panel, multiplicity: str) -> Iterator[str]:
             f"{number(pair.adjusted_mean, 2):>8}{number(pair.adjusted_dominance, 2):>8}  {pair.verdict} ({_errors(pair)})"
         )
     yield from _wrapped(
-        f"p mean: of no mean difference; p all: of no dominance at every KL; {multiplicity}",
+        f"p mean: of no mean difference; p all: of no dominance at every KL; {adjustment}",
         "  ",
     )
 
@@ -104,6 +106,24 @@ def _size(item: SizeLaw) -> Iterator[str]:
         )
         for flag in law.flags:
             yield from _wrapped(f"  ! {flag}", "    ")
+
+
+def _win_rates(study: AlignmentStudy) -> Iterator[str]:
+    if not study.win_rates:
+        return
+    yield ""
+    yield f"{'final policy against its reference':46}{'won':>7}  {'interval':16}{'tied':>6}{'at equal length':>17}{'p':>10}"
+    for item in study.win_rates:
+        low, high = item.rate.interval(study.options.level)
+        controlled = "–" if item.controlled is None else number(item.controlled.value, 3)
+        name = f"{item.method} {item.setting} seed {item.seed}"
+        yield (
+            f"{name[:45]:46}{number(item.rate.value, 3):>7}  {f'[{number(low, 2)}, {number(high, 2)}]':16}{item.rate.ties:>6}{controlled:>17}"
+            f"{number(item.adjusted, 2):>10}"
+        )
+    yield from _wrapped(
+        f"by prompt, on the gold score; p of the permutation test, {multiplicity.statement(len(study.win_rates))}", "  "
+    )
 
 
 def _alarms(study: AlignmentStudy) -> Iterator[str]:
