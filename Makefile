@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNS := runs/cpu_demo
 REPORT := reports/cpu_demo
+ALIGN_RUNS := runs/align_demo
+ALIGN_REPORT := reports/align_demo
 
 .PHONY: demo test quick setup benchmarks clean-demo
 
@@ -13,6 +15,11 @@ demo: setup
 	$(BIN)/python -m launch.sweep --gin_file=configs/sweeps/cpu_demo.gin || test $$? -eq 70
 	# 3: written, but the law's certificate objects, and the output says why.
 	$(BIN)/python -m analysis.fit_laws --runs=$(RUNS) --output_dir=$(REPORT) --title="Scaling laws of the CPU demo" || test $$? -eq 3
+	$(BIN)/python -m align.prepare_data --gin_file=configs/align/data/rater_pairs_sotu_bpe512.gin
+	$(BIN)/python -m align.prepare_data --gin_file=configs/align/data/review_prompts_sotu_bpe512.gin
+	$(BIN)/python -m align.train_judge --gin_file=configs/align/gold/movie_judge.gin
+	$(BIN)/python -m align.study --gin_file=configs/align/studies/cpu_demo.gin || test $$? -eq 70
+	$(BIN)/python -m analysis.frontier --runs=$(ALIGN_RUNS) --output_dir=$(ALIGN_REPORT) --title="Alignment of the CPU demo" || test $$? -eq 3
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile
@@ -34,4 +41,4 @@ $(VENV)/.installed: requirements.lock setup.py
 	touch $@
 
 clean-demo:
-	rm -rf $(RUNS) $(REPORT)
+	rm -rf $(RUNS) $(REPORT) $(ALIGN_RUNS) $(ALIGN_REPORT) stores/align_demo_pairs

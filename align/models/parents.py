@@ -4,7 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -27,7 +27,8 @@ class ParentConfig:
     """Where a model lies.
 
     Attributes:
-      path: a run directory (of either stage), an imported model's directory, or a directory of stage-one runs from which `select` takes one.
+      path: a run directory (of either stage), an imported model's directory, a directory of stage-one runs from which `select` takes one, or ROOT/NAME of a
+        run that was named so.
       select: of a directory of runs, the completed one with the "lowest_loss" on its primary domain, or the "largest" by parameters (ties: more tokens).
       vocabulary: a token store whose vocabulary the model reads; needed for imported models alone, since runs know theirs.
     """
@@ -78,11 +79,7 @@ def find(config: ParentConfig) -> Parent:
       CheckpointError: it is missing or not finished.
       DataError: the directory holds no model, or its vocabulary is unknown.
     """
-    path = pathlib.Path(config.path)
-    if not path.is_dir():
-        raise CheckpointError(
-            f"the parent {os.fspath(path)!r} does not exist", "train it first, or correct ParentConfig.path"
-        )
+    path = _directory(pathlib.Path(config.path))
     if (path / STAGE_FILE).is_file():
         return _stage(path)
     if (path / weights.MODEL_FILE).is_file():
@@ -90,6 +87,29 @@ def find(config: ParentConfig) -> Parent:
     if not (path / "spec.json").is_file():
         path = _selected(path, config.select)
     return _run(path)
+
+
+def _directory(path: pathlib.Path) -> pathlib.Path:
+    """The path itself, or the one finished run beside it that has its name."""
+    if path.is_dir():
+        return path
+    named = [record for record in _records(path.parent) if record.get("name") == path.name]
+    finished = [record for record in named if record["status"] == "completed"]
+    if len(finished) == 1:
+        return path.parent / finished[0]["run_id"]
+    if finished:
+        raise CheckpointError(
+            f"{len(finished)} runs in {path.parent} are named {path.name!r}: {', '.join(record['run_id'] for record in finished)}",
+            "name one of these directories",
+        )
+    raise CheckpointError(
+        f"the parent {os.fspath(path)!r} does not exist, and no finished run in {path.parent} has that name",
+        "train it first, or correct ParentConfig.path",
+    )
+
+
+def _records(root: pathlib.Path) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted(root.glob("*/record.json"))]
 
 
 def _run(path: pathlib.Path) -> Parent:
@@ -121,10 +141,9 @@ def _imported(path: pathlib.Path, vocabulary: str) -> Parent:
 
 def _selected(root: pathlib.Path, select: Select) -> pathlib.Path:
     """The best completed model of a directory of runs."""
-    records = [json.loads(path.read_text()) for path in sorted(root.glob("*/record.json"))]
     finished = [
         record
-        for record in records
+        for record in _records(root)
         if record.get("kind") in ("pretrain", "branch") and record["status"] == "completed" and record["primary_domain"]
     ]
     if not finished:

@@ -10,6 +10,8 @@ from typing import Any
 
 from align.data.config import PrepareExamplesConfig
 from align.gold.rating_judge import JudgeConfig
+from align.stages.catalogue import KINDS
+from align.stages.collecting import CollectConfig
 from align.stages.study import StudyConfig
 from launch import expand
 from launch.sweep_config import Sweep
@@ -22,7 +24,7 @@ CONFIGS = gin_files.PROJECT_ROOT / "configs"
 # Files of configs/models are parts of others and build nothing alone; model_tables covers them.
 NAMES = sorted(
     str(path.relative_to(CONFIGS).with_suffix(""))
-    for folder in ("data", "runs", "sweeps", "align/data", "align/gold", "align/studies")
+    for folder in ("data", "runs", "sweeps", "align/data", "align/gold", "align/stages", "align/studies")
     for path in (CONFIGS / folder).glob("*.gin")
 )
 
@@ -53,6 +55,8 @@ def _root(name: str) -> type:
     folder, _, file = name.rpartition("/")
     if folder == "data":
         return TrainVocabularyConfig if file.startswith("vocabulary") else PrepareConfig
+    if folder == "align/stages":
+        return CollectConfig if file == "collect" else KINDS[{"dpo": "preference"}.get(file, file)].config
     return {
         "runs": RunConfig,
         "sweeps": Sweep,
