@@ -110,16 +110,16 @@ def _check_prompts(prompts: Sequence[Sequence[int]], model: Transformer, config:
             f"({model.config.max_length})",
             "sample fewer tokens",
         )
-    _refuse([index for index, prompt in enumerate(prompts) if not len(prompt)], "empty", "drop them")
+    _refuse([index for index, prompt in enumerate(prompts) if not len(prompt)], "are empty", "drop them")
     _refuse(
         [index for index, prompt in enumerate(prompts) if len(prompt) > longest],
-        f"longer than {longest} tokens, which leaves no room for {config.max_new_tokens} more in a context of {model.config.max_length}",
+        f"are longer than {longest} tokens, which leaves no room for {config.max_new_tokens} more in a context of {model.config.max_length}",
         "shorten or drop them, or lower SamplingConfig.max_new_tokens",
     )
     vocab_size = model.config.vocab_size
     _refuse(
         [index for index, prompt in enumerate(prompts) if min(prompt) < 0 or max(prompt) >= vocab_size],
-        f"with token ids outside the model's vocabulary of {vocab_size}",
+        f"hold token ids outside the model's vocabulary of {vocab_size}",
         "tokenise them with the checkpoint's own vocabulary",
     )
 
@@ -127,17 +127,17 @@ def _check_prompts(prompts: Sequence[Sequence[int]], model: Transformer, config:
 def _refuse(numbers: list[int], fault: str, remedy: str) -> None:
     if numbers:
         shown = ", ".join(map(str, numbers[:_SHOWN])) + (", ..." if len(numbers) > _SHOWN else "")
-        raise DataError(f"{len(numbers)} prompt(s) are {fault} (numbers {shown})", remedy)
+        raise DataError(f"{len(numbers)} prompt(s) {fault} (numbers {shown})", remedy)
 
 
 def _batches(lengths: np.ndarray, batch_size: int, longest: int) -> list[_Batch]:
     """Rows of one padded width together, in their order."""
     widths = np.asarray([padded_width(int(length), longest) for length in lengths], np.int64)
-    return [
-        _Batch(int(width), part)
-        for width in np.unique(widths)
-        for part in np.split(rows := np.flatnonzero(widths == width), range(batch_size, len(rows), batch_size))
-    ]
+    batches = []
+    for width in np.unique(widths):
+        rows = np.flatnonzero(widths == width)
+        batches += [_Batch(int(width), rows[start : start + batch_size]) for start in range(0, len(rows), batch_size)]
+    return batches
 
 
 def _empty(rows: int, width: int) -> Generation:

@@ -21,8 +21,11 @@ from scaling.mesh import constrain
 from scaling.models.cache import KeyValueCache, decode, prefill, ready_to_decode
 from scaling.models.transformer import Transformer
 
-# Stands where no token is yet; no token id, so no stop sequence matches it.
-_NO_TOKEN = -1
+# Stands where no token is yet; no token id, so no stop sequence matches it. _ANY_TOKEN stands before a stop sequence that is shorter than the longest.
+_NO_TOKEN, _ANY_TOKEN = -1, -2
+
+# Where :func:`scaling.models.cache.ready_to_decode` copies kernels into blocks: see _kernels_in_blocks.
+_MOST_ROWS_IN_BLOCKS, _FEWEST_STEPS_IN_BLOCKS = 32, 48
 
 
 class Generation(NamedTuple):
@@ -74,12 +77,16 @@ def row_keys(seed: int, prompt_numbers: jax.Array, sample_numbers: jax.Array) ->
       seed: of the whole job.
       prompt_numbers, sample_numbers: int [B]; which prompt of the job, and which of its samples.
     """
-    key = jax.random.key(seed)
+    numbers = (jnp.asarray(numbers, jnp.uint32) for numbers in (prompt_numbers, sample_numbers))
+    return _row_keys(jax.random.key(seed), *numbers)
 
+
+@jax.jit
+def _row_keys(key: jax.Array, prompt_numbers_B: jax.Array, sample_numbers_B: jax.Array) -> jax.Array:
     def of_row(prompt_number, sample_number):
         return jax.random.key_data(jax.random.fold_in(jax.random.fold_in(key, prompt_number), sample_number))
 
-    return jax.vmap(of_row)(jnp.asarray(prompt_numbers, jnp.uint32), jnp.asarray(sample_numbers, jnp.uint32))
+    return jax.vmap(of_row)(prompt_numbers_B, sample_numbers_B)
 
 
 def generate(
@@ -114,7 +121,9 @@ def generate(
 def generator(model: Transformer, config: SamplingConfig, eos_id: int | None, mesh: Mesh | None = None) -> Generator:
     """The compiled form of :func:`generate`: (parameters, prompts_BxP, prompt_lengths_B, keys) -> Generation."""
     _check_ids(model, config, eos_id)
-    program = functools.partial(_generate, model, config, eos_id)
+    platform = jax.default_backend() if mesh is None else mesh.devices.flat[0].platform
+    one_cpu = platform == "cpu" and (mesh is None or mesh.size == 1)
+    program = functools.partial(_generate, model, config, eos_id, one_cpu)
     if mesh is None:
         return jax.jit(program)
     replicated = NamedSharding(mesh, PartitionSpec())
@@ -139,7 +148,14 @@ def _check_ids(model: Transformer, config: SamplingConfig, eos_id: int | None) -
 
 
 def _generate(
-    model: Transformer, config: SamplingConfig, eos_id: int | None, parameters, prompts_BxP, prompt_lengths_B, keys
+    model: Transformer,
+    config: SamplingConfig,
+    eos_id: int | None,
+    one_cpu: bool,
+    parameters,
+    prompts_BxP,
+    prompt_lengths_B,
+    keys,
 ) -> Generation:
     prompt_slots = prompts_BxP.shape[1]
     if prompt_slots + config.max_new_tokens > model.config.max_length:
@@ -148,15 +164,15 @@ def _generate(
             f"{model.config.max_length}",
             "shorten the prompts or sample fewer tokens",
         )
-    parameters = ready_to_decode(model, parameters)
+    decoded_parameters = ready_to_decode(model, parameters, one_cpu and _kernels_in_blocks(config, len(prompts_BxP)))
     choose = functools.partial(_choose, config, eos_id, jax.random.wrap_key_data(keys))
 
     def keep_going(state: _State):
         return (state.step < config.max_new_tokens) & ~jnp.all(state.ended_B)
 
     def sample_next(state: _State) -> _State:
-        hidden_BxD, cache = decode(model, parameters, state.cache, state.tokens_MxB[state.step - 1])
-        return choose(model.logits(parameters, hidden_BxD[:, None])[:, 0], state._replace(cache=cache))
+        hidden_BxD, cache = decode(model, decoded_parameters, state.cache, state.tokens_MxB[state.step - 1])
+        return choose(model.logits(decoded_parameters, hidden_BxD[:, None])[:, 0], state._replace(cache=cache))
 
     # The last token is never read, so it needs no slot.
     slots = prompt_slots + config.max_new_tokens - 1
@@ -165,6 +181,11 @@ def _generate(
     state = choose(model.logits(parameters, last_Bx1xD)[:, 0], _initial_state(config, cache, len(prompts_BxP)))
     state = jax.lax.while_loop(keep_going, sample_next, state)
     return _right_padded(state, prompts_BxP, prompt_lengths_B)
+
+
+def _kernels_in_blocks(config: SamplingConfig, rows: int) -> bool:
+    """Where the copy pays (measured): one row is a matrix-vector product, which reads kernels as they are, and many rows are not bound by reading them."""
+    return 2 <= rows <= _MOST_ROWS_IN_BLOCKS and config.max_new_tokens >= _FEWEST_STEPS_IN_BLOCKS
 
 
 def _initial_state(config: SamplingConfig, cache: KeyValueCache, batch: int) -> _State:
@@ -233,11 +254,12 @@ def _log_prob(logits_BxV: jax.Array, tokens_B: jax.Array) -> jax.Array:
 def _stops(config: SamplingConfig, recent_BxW: jax.Array) -> jax.Array:
     """bool [B]: whether a stop sequence has just become complete."""
     batch, longest = recent_BxW.shape
-    stops_B = jnp.zeros((batch,), bool)
-    for sequence in config.stop_sequences:
-        recent_BxL = recent_BxW[:, longest - len(sequence) :]
-        stops_B = stops_B | jnp.all(recent_BxL == jnp.asarray(sequence, jnp.int32)[None, :], axis=1)
-    return stops_B
+    if not config.stop_sequences:
+        return jnp.zeros((batch,), bool)
+    padded = [(_ANY_TOKEN,) * (longest - len(sequence)) + sequence for sequence in config.stop_sequences]
+    stops_1xNxW = jnp.asarray(padded, jnp.int32)[None]
+    agree_BxNxW = (recent_BxW[:, None, :] == stops_1xNxW) | (stops_1xNxW == _ANY_TOKEN)
+    return jnp.any(jnp.all(agree_BxNxW, axis=2), axis=1)
 
 
 def _right_padded(state: _State, prompts_BxP: jax.Array, prompt_lengths_B: jax.Array) -> Generation:

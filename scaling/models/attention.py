@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 
 from scaling.mesh import constrain
-from scaling.models.config import TransformerConfig
 from scaling.models.positions import rotate
-from scaling.models.precision import ComputeDtype, product, project
+from scaling.models.precision import ComputeDtype, product
+from scaling.models.projections import project
 
 # Masked scores: far below any real score, and finite, so that a row with a single visible key has finite gradients.
 _MASKED = -1e30
@@ -30,7 +30,6 @@ Attend: TypeAlias = Callable[[Any, Any, jax.Array, jax.Array, jax.Array], tuple[
 def self_attention(
     x_BxTxD: jax.Array,
     parameters: Mapping[str, jax.Array],
-    config: TransformerConfig,
     angles: tuple[jax.Array, jax.Array] | None,
     compute_dtype: ComputeDtype,
     attend: Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, Any]],
@@ -40,7 +39,6 @@ def self_attention(
     Args:
       x_BxTxD: the block's (normalised) input.
       parameters: kernels "query" [D, H, Q], "key" and "value" [D, K, Q], "output" [H, Q, D], and their biases where the architecture has them.
-      config: the architecture.
       angles: rotary cosines and sines, or None for other kinds of positions.
       compute_dtype: of the products.
       attend: :data:`Attend` of this layer and its cache.
@@ -55,8 +53,7 @@ def self_attention(
         q_BxTxHxQ, k_BxTxKxQ = rotate(q_BxTxHxQ, angles), rotate(k_BxTxKxQ, angles)
     mixed_BxTxHxQ, cache = attend(q_BxTxHxQ, k_BxTxKxQ, v_BxTxKxQ)
     batch, length, _ = x_BxTxD.shape
-    output_kernel = parameters["output"].reshape(-1, config.width)
-    y_BxTxD = project(mixed_BxTxHxQ.reshape(batch, length, -1), output_kernel, compute_dtype)
+    y_BxTxD = project(mixed_BxTxHxQ.reshape(batch, length, -1), parameters["output"], compute_dtype)
     if "output_bias" in parameters:
         y_BxTxD = y_BxTxD + parameters["output_bias"][None, None, :]
     return y_BxTxD, cache

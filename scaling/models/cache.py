@@ -13,9 +13,13 @@ import jax.numpy as jnp
 
 from scaling.mesh import constrain
 from scaling.models.attention import cached_attention, causal_attention
+from scaling.models.projections import column_blocks
 from scaling.models.transformer import Transformer, unstacked
 
 _AXES = ("batch", "kv_heads", "length", "head_dim")
+
+# What :func:`scaling.models.projections.project` multiplies by in a layer.
+KERNELS = ("query", "key", "value", "output", "gate", "up", "down")
 
 
 class KeyValueCache(NamedTuple):
@@ -36,14 +40,41 @@ class KeyValueCache(NamedTuple):
     decoded: jax.Array
 
 
-def ready_to_decode(model: Transformer, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Parameters in the form in which a loop of :func:`decode` reads them without copying: unrolled layers apart.
+def ready_to_decode(model: Transformer, parameters: Mapping[str, Any], in_blocks: bool = False) -> Mapping[str, Any]:
+    """Parameters in the form in which a loop of :func:`decode` reads them fastest: unrolled layers apart. To be called once, outside the loop.
 
-    To be called outside the loop; :func:`prefill` and :func:`decode` take both forms.
+    Args:
+      model: the architecture.
+      parameters: its parameters, in the form of their specifications.
+      in_blocks: copies the kernels of unrolled layers and the head into blocks of columns (:mod:`scaling.models.projections`): worth its time on a CPU
+        for a few rows and some dozens of steps.
     """
     if model.layers == "scan":
         return parameters
-    return {**parameters, "layers": unstacked(parameters["layers"], model.config.depth)}
+    layers = unstacked(parameters["layers"], model.config.depth)
+    if not in_blocks:
+        return {**parameters, "layers": layers}
+    tokens_VxD = parameters["embedding"]["tokens"]
+    head = tokens_VxD.T if model.config.tied else parameters["head"]["kernel"]
+    return {
+        **parameters,
+        "layers": [_layer_in_blocks(model, layer) for layer in layers],
+        "head": {"kernel": column_blocks(head, model.config.width, model.compute_dtype)},
+    }
+
+
+def _layer_in_blocks(model: Transformer, layer: Mapping[str, Any]) -> dict[str, Any]:
+    config = model.config
+    inputs = {"output": config.heads * config.head_dim, "down": config.mlp_dim}
+    return {
+        group: {
+            name: column_blocks(value, inputs.get(name, config.width), model.compute_dtype)
+            if name in KERNELS
+            else value
+            for name, value in parameters.items()
+        }
+        for group, parameters in layer.items()
+    }
 
 
 def prefill(

@@ -6,7 +6,8 @@ import jax
 
 from scaling.mesh import constrain
 from scaling.models.config import TransformerConfig
-from scaling.models.precision import ComputeDtype, project
+from scaling.models.precision import ComputeDtype
+from scaling.models.projections import project
 
 
 def feed_forward(

@@ -63,14 +63,3 @@ def _contract_backward(subscripts: str, compute_dtype: ComputeDtype, kept, gradi
 
 
 _contract_rounded.defvjp(_contract_forward, _contract_backward)
-
-
-def project(x_BxTxD: jax.Array, kernel: jax.Array, compute_dtype: ComputeDtype) -> jax.Array:
-    """x times a kernel [D, ...], as one two-dimensional product (on CPU about 14% faster than the batched einsum).
-
-    Returns:
-      [B, T, prod(...)]: the kernel's output axes flattened.
-    """
-    batch, length, width = x_BxTxD.shape
-    y_NxF = contract("nd,df->nf", x_BxTxD.reshape(batch * length, width), kernel.reshape(width, -1), compute_dtype)
-    return y_NxF.reshape(batch, length, -1)

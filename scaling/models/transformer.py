@@ -17,6 +17,7 @@ from scaling.models.norms import normalise
 from scaling.models.parameters import Init, Normal, Ones, ParameterSpec, Zeros, nested, parameter_specs
 from scaling.models.positions import rotary_angles, sinusoids
 from scaling.models.precision import ComputeDtype, contract
+from scaling.models.projections import project
 
 _RESIDUAL_AXES = ("batch", "length", "activation_embed")
 
@@ -103,7 +104,6 @@ class Transformer(nn.Module):
             attention = functools.partial(
                 self_attention,
                 parameters=layer_parameters["attention"],
-                config=config,
                 angles=angles,
                 compute_dtype=self.compute_dtype,
                 attend=functools.partial(attend, layer, cache),
@@ -242,10 +242,11 @@ def unstacked(stacked: Mapping[str, Any], depth: int) -> list[dict[str, Any]]:
 def _head(
     x_BxTxD: jax.Array, parameters: Mapping[str, Any], config: TransformerConfig, compute_dtype: ComputeDtype
 ) -> jax.Array:
-    batch, length, width = x_BxTxD.shape
-    x_NxD = x_BxTxD.reshape(batch * length, width)
-    if config.tied:
-        logits_NxV = contract("nd,vd->nv", x_NxD, parameters["embedding"]["tokens"], compute_dtype)
+    if "head" in parameters:
+        logits_BxTxV = project(x_BxTxD, parameters["head"]["kernel"], compute_dtype)
     else:
-        logits_NxV = contract("nd,dv->nv", x_NxD, parameters["head"]["kernel"], compute_dtype)
-    return constrain(logits_NxV.reshape(batch, length, config.vocab_size), ("batch", "length", "vocab"))
+        batch, length, width = x_BxTxD.shape
+        x_NxD = x_BxTxD.reshape(batch * length, width)
+        logits_NxV = contract("nd,vd->nv", x_NxD, parameters["embedding"]["tokens"], compute_dtype)
+        logits_BxTxV = logits_NxV.reshape(batch, length, config.vocab_size)
+    return constrain(logits_BxTxV, ("batch", "length", "vocab"))
