@@ -191,7 +191,7 @@ def test_checkpoints_of_one_run_tell_of_its_own_later_losses():
 def test_noise_that_is_alike_everywhere_is_not_taken_for_noise_that_grows_with_the_loss():
     """Runs over 0.35 of ln L with noise of 1% at every loss, and the right law: the 90% interval is 3.29% wide and more.
 
-    Where noise must grow with the loss, the quiet of the far runs is read as quiet of the best ones, and intervals are two thirds as wide.
+    Where noise must grow with the loss, the far runs' is read as far less at the best ones, and the interval is narrower than the noise alone.
     """
     rng, widths, found = np.random.default_rng(8), [], []
     for _ in range(20):
