@@ -24,8 +24,8 @@ def report(
       beta: the Bradley-Terry scale: the model's probability of the label is sigma(beta (r_0 - r_1)).
 
     Returns:
-      JSON values. Accuracy counts a tie as one half; each bin has `pairs`, `accuracy` and its Wilson 95% interval. `calibration_error` is the expected calibration
-      error: the mean over pairs of |frequency - probability| in ten equal bins of the probability of the side that the model prefers.
+      JSON values. Accuracy counts a tie as one half; each bin has `pairs`, `accuracy` and its Wilson 95% interval. `calibration_error` is the expected
+      calibration error: the mean over pairs of |frequency - probability| in ten equal bins of the probability of the side that the model prefers.
     """
     gap_N = np.asarray(rewards_Nx2[:, 0], np.float64) - rewards_Nx2[:, 1]
     right_N = (gap_N > 0) + 0.5 * (gap_N == 0)
