@@ -78,7 +78,8 @@ def complete(
             f"make it a multiple of {parts}, or use fewer devices",
         )
     _check_prompts(prompts, model, config)
-    run = generator(model, config, eos_id, mesh)
+    compiled = generator(model, config, eos_id, mesh)
+    prepared = compiled.prepare(parameters, batch_size)
     keys = np.asarray(row_keys(seed, *np.divmod(np.arange(len(prompts) * samples), samples)))
     lengths = np.repeat(np.asarray([len(prompt) for prompt in prompts], np.int32), samples)
     longest = model.config.max_length - config.max_new_tokens
@@ -90,7 +91,7 @@ def complete(
         padded = np.zeros((batch_size, batch.width), np.int32)
         for place, row in enumerate(rows):
             padded[place, : lengths[row]] = prompts[row // samples]
-        _store(result, batch.rows, jax.device_get(run(parameters, padded, lengths[rows], keys[rows])))
+        _store(result, batch.rows, jax.device_get(compiled.run(prepared, padded, lengths[rows], keys[rows])))
         done += len(batch.rows)
         if on_batch is not None:
             on_batch(done, len(lengths))

@@ -12,20 +12,19 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from align.generation.filters import sampling_logits
 from align.generation.sampling_config import SamplingConfig
+from align.generation.sampling_step import State, choose, initial_state
 from align.sequences import Sequences
 from scaling import mesh as meshes
 from scaling.errors import ConfigError
-from scaling.mesh import constrain
-from scaling.models.cache import KeyValueCache, decode, prefill, ready_to_decode
+from scaling.models.cache import decode, grown, prefill, ready_to_decode
 from scaling.models.transformer import Transformer
-
-# Stands where no token is yet; no token id, so no stop sequence matches it. _ANY_TOKEN stands before a stop sequence that is shorter than the longest.
-_NO_TOKEN, _ANY_TOKEN = -1, -2
 
 # Where :func:`scaling.models.cache.ready_to_decode` copies kernels into blocks: see _kernels_in_blocks.
 _MOST_ROWS_IN_BLOCKS, _FEWEST_STEPS_IN_BLOCKS = 32, 48
+
+# Every phase of the loop is compiled apart. Of 128 steps behind prompts of as many tokens, three phases read a sixth less of the cache than one does.
+_PHASES, _FEWEST_STEPS_IN_PHASES = 3, 96
 
 
 class Generation(NamedTuple):
@@ -43,31 +42,6 @@ class Generation(NamedTuple):
     log_probs: Any
     model_log_probs: Any
     ended: Any
-
-
-Generator = Callable[[Mapping[str, Any], jax.Array, jax.Array, jax.Array], Generation]
-
-
-class _State(NamedTuple):
-    """The loop's carry; M is `max_new_tokens`, W the length of the longest stop sequence.
-
-    Attributes:
-      step: int32 scalar, tokens sampled so far.
-      cache: of all tokens but the last.
-      tokens_MxB, log_probs_MxB, model_log_probs_MxB: what was sampled, step by step.
-      recent_BxW: the last tokens of each completion.
-      lengths_B: tokens of each completion.
-      ended_B: rows that sample no more.
-    """
-
-    step: jax.Array
-    cache: KeyValueCache
-    tokens_MxB: jax.Array
-    log_probs_MxB: jax.Array
-    model_log_probs_MxB: jax.Array
-    recent_BxW: jax.Array
-    lengths_B: jax.Array
-    ended_B: jax.Array
 
 
 def row_keys(seed: int, prompt_numbers: jax.Array, sample_numbers: jax.Array) -> jax.Array:
@@ -114,26 +88,65 @@ def generate(
     Raises:
       ConfigError: prompts and completions do not fit the model's context, or ids are outside its vocabulary.
     """
-    return generator(model, config, eos_id, mesh)(parameters, prompts_BxP, prompt_lengths_B, keys)
+    compiled = generator(model, config, eos_id, mesh)
+    return compiled.run(compiled.prepare(parameters, len(prompts_BxP)), prompts_BxP, prompt_lengths_B, keys)
+
+
+class Generator(NamedTuple):
+    """The compiled form of :func:`generate`, for one model, configuration and mesh.
+
+    Attributes:
+      prepare: (parameters, rows) -> the parameters in the forms that the loop reads fastest; once for all batches of so many rows.
+      run: (prepared, prompts_BxP, prompt_lengths_B, keys) -> Generation.
+    """
+
+    prepare: Callable[[Mapping[str, Any], int], "Prepared"]
+    run: Callable[["Prepared", Any, Any, Any], Generation]
+
+
+class Prepared(NamedTuple):
+    """Parameters as prefill and as decoding read them (:func:`scaling.models.cache.ready_to_decode`)."""
+
+    for_prefill: Mapping[str, Any]
+    for_decoding: Mapping[str, Any]
 
 
 @functools.lru_cache(maxsize=32)
 def generator(model: Transformer, config: SamplingConfig, eos_id: int | None, mesh: Mesh | None = None) -> Generator:
-    """The compiled form of :func:`generate`: (parameters, prompts_BxP, prompt_lengths_B, keys) -> Generation."""
+    """Compiles nothing yet: each shape is compiled when it first comes.
+
+    Args:
+      model, config, eos_id, mesh: as in :func:`generate`.
+    """
     _check_ids(model, config, eos_id)
+    program = functools.partial(_generate, model, config, eos_id)
+    if mesh is not None and mesh.size > 1:
+        return _generator_on_mesh(model, program, mesh)
     platform = jax.default_backend() if mesh is None else mesh.devices.flat[0].platform
-    one_cpu = platform == "cpu" and (mesh is None or mesh.size == 1)
-    program = functools.partial(_generate, model, config, eos_id, one_cpu)
-    if mesh is None:
-        return jax.jit(program)
-    replicated = NamedSharding(mesh, PartitionSpec())
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def prepare(parameters, rows):
+        in_blocks = platform == "cpu" and _kernels_in_blocks(config, rows)
+        apart = ready_to_decode(model, parameters)
+        return Prepared(apart, ready_to_decode(model, parameters, in_blocks=True) if in_blocks else apart)
+
+    return Generator(prepare, jax.jit(program))
+
+
+def _generator_on_mesh(model: Transformer, program: Callable[..., Generation], mesh: Mesh) -> Generator:
+    """Rows go over the mesh, parameters stay where they are, and what is returned can be read on every host."""
     rows = meshes.batch_sharding(mesh)
-    compiled = jax.jit(meshes.with_rules(mesh, program), out_shardings=replicated)
 
-    def on_mesh(parameters, prompts_BxP, prompt_lengths_B, keys):
-        return compiled(parameters, *jax.device_put((prompts_BxP, prompt_lengths_B, keys), rows))
+    def apart_inside(parameters, *rest):
+        apart = ready_to_decode(model, parameters)
+        return program(Prepared(apart, apart), *rest)
 
-    return on_mesh
+    compiled = jax.jit(meshes.with_rules(mesh, apart_inside), out_shardings=NamedSharding(mesh, PartitionSpec()))
+
+    def run(prepared, prompts_BxP, prompt_lengths_B, keys):
+        return compiled(prepared.for_prefill, *jax.device_put((prompts_BxP, prompt_lengths_B, keys), rows))
+
+    return Generator(lambda parameters, rows: Prepared(parameters, parameters), run)
 
 
 def _check_ids(model: Transformer, config: SamplingConfig, eos_id: int | None) -> None:
@@ -151,36 +164,45 @@ def _generate(
     model: Transformer,
     config: SamplingConfig,
     eos_id: int | None,
-    one_cpu: bool,
-    parameters,
+    parameters: Prepared,
     prompts_BxP,
     prompt_lengths_B,
     keys,
 ) -> Generation:
-    prompt_slots = prompts_BxP.shape[1]
+    batch, prompt_slots = prompts_BxP.shape
     if prompt_slots + config.max_new_tokens > model.config.max_length:
         raise ConfigError(
             f"prompts padded to {prompt_slots} and SamplingConfig.max_new_tokens {config.max_new_tokens} exceed the model's max_length "
             f"{model.config.max_length}",
             "shorten the prompts or sample fewer tokens",
         )
-    decoded_parameters = ready_to_decode(model, parameters, one_cpu and _kernels_in_blocks(config, len(prompts_BxP)))
-    choose = functools.partial(_choose, config, eos_id, jax.random.wrap_key_data(keys))
+    choose_next = functools.partial(choose, config, eos_id, jax.random.wrap_key_data(keys))
 
-    def keep_going(state: _State):
-        return (state.step < config.max_new_tokens) & ~jnp.all(state.ended_B)
+    def sample_next(state: State) -> State:
+        last_B = state.tokens_MxB[state.step - 1]
+        hidden_BxD, cache = decode(model, parameters.for_decoding, state.cache, last_B)
+        logits_Bx1xV = model.logits(parameters.for_decoding, hidden_BxD[:, None])
+        return choose_next(logits_Bx1xV[:, 0], state._replace(cache=cache))
 
-    def sample_next(state: _State) -> _State:
-        hidden_BxD, cache = decode(model, decoded_parameters, state.cache, state.tokens_MxB[state.step - 1])
-        return choose(model.logits(decoded_parameters, hidden_BxD[:, None])[:, 0], state._replace(cache=cache))
-
-    # The last token is never read, so it needs no slot.
-    slots = prompt_slots + config.max_new_tokens - 1
-    hidden_BxPxD, cache = prefill(model, parameters, prompts_BxP, prompt_lengths_B, slots)
+    hidden_BxPxD, cache = prefill(model, parameters.for_prefill, prompts_BxP, prompt_lengths_B, prompt_slots)
     last_Bx1xD = jnp.take_along_axis(hidden_BxPxD, (prompt_lengths_B - 1)[:, None, None], axis=1)
-    state = choose(model.logits(parameters, last_Bx1xD)[:, 0], _initial_state(config, cache, len(prompts_BxP)))
-    state = jax.lax.while_loop(keep_going, sample_next, state)
+    logits_Bx1xV = model.logits(parameters.for_prefill, last_Bx1xD)
+    state = choose_next(logits_Bx1xV[:, 0], initial_state(config, cache, batch))
+    for end in _phases(config.max_new_tokens):
+
+        def keep_going(state: State, end=end):
+            return (state.step < end) & ~jnp.all(state.ended_B)
+
+        # The token of the last step is never read, so it needs no slot.
+        state = state._replace(cache=grown(state.cache, prompt_slots + end - 1))
+        state = jax.lax.while_loop(keep_going, sample_next, state)
     return _right_padded(state, prompts_BxP, prompt_lengths_B)
+
+
+def _phases(steps: int) -> list[int]:
+    """Steps before which the loop stops to enlarge its cache: attention reads all slots, so that early steps should not carry those of late ones."""
+    phases = 1 if steps < _FEWEST_STEPS_IN_PHASES else _PHASES
+    return [-(-steps * phase // phases) for phase in range(1, phases + 1)]
 
 
 def _kernels_in_blocks(config: SamplingConfig, rows: int) -> bool:
@@ -188,81 +210,7 @@ def _kernels_in_blocks(config: SamplingConfig, rows: int) -> bool:
     return 2 <= rows <= _MOST_ROWS_IN_BLOCKS and config.max_new_tokens >= _FEWEST_STEPS_IN_BLOCKS
 
 
-def _initial_state(config: SamplingConfig, cache: KeyValueCache, batch: int) -> _State:
-    steps, longest = config.max_new_tokens, max(map(len, config.stop_sequences), default=0)
-    return _State(
-        step=jnp.zeros((), jnp.int32),
-        cache=cache,
-        tokens_MxB=jnp.zeros((steps, batch), jnp.int32),
-        log_probs_MxB=jnp.zeros((steps, batch), jnp.float32),
-        model_log_probs_MxB=jnp.zeros((steps, batch), jnp.float32),
-        recent_BxW=jnp.full((batch, longest), _NO_TOKEN, jnp.int32),
-        lengths_B=jnp.zeros((batch,), jnp.int32),
-        ended_B=jnp.zeros((batch,), bool),
-    )
-
-
-def _choose(config: SamplingConfig, eos_id: int | None, keys_B, logits_BxV: jax.Array, state: _State) -> _State:
-    """Samples a token of every row and decides which rows end with it."""
-    # The whole vocabulary on each device, once a step: what follows is then local to a row.
-    logits_BxV = constrain(logits_BxV, ("batch", None))
-    tokens_B, log_probs_B = _sample(config, eos_id, keys_B, logits_BxV, state.step)
-    model_log_probs_B = _log_prob(logits_BxV, tokens_B)
-    step, running_B = state.step, ~state.ended_B
-    recent_BxW = jnp.concatenate([state.recent_BxW, tokens_B[:, None]], axis=1)[:, 1:]
-    ends_B = _stops(config, recent_BxW)
-    if eos_id is not None:
-        ends_B = ends_B | (tokens_B == eos_id)
-    ends_B = ends_B & (step + 1 >= config.min_new_tokens)
-    return state._replace(
-        step=step + 1,
-        tokens_MxB=state.tokens_MxB.at[step].set(jnp.where(running_B, tokens_B, 0)),
-        log_probs_MxB=state.log_probs_MxB.at[step].set(jnp.where(running_B, log_probs_B, 0)),
-        model_log_probs_MxB=state.model_log_probs_MxB.at[step].set(jnp.where(running_B, model_log_probs_B, 0)),
-        recent_BxW=recent_BxW,
-        lengths_B=state.lengths_B + running_B,
-        ended_B=state.ended_B | ends_B,
-    )
-
-
-def _sample(config: SamplingConfig, eos_id: int | None, keys_B, logits_BxV: jax.Array, step: jax.Array):
-    """Tokens [B] and their log-probabilities under the distribution that they were drawn from."""
-    if eos_id is not None and config.min_new_tokens:
-        is_eos_1xV = (jnp.arange(logits_BxV.shape[1]) == eos_id)[None, :]
-        logits_BxV = jnp.where(is_eos_1xV & (step + 1 < config.min_new_tokens), -jnp.inf, logits_BxV)
-    if config.temperature == 0:
-        return _first_largest(logits_BxV), jnp.zeros(len(logits_BxV), jnp.float32)
-    sampled_BxV = sampling_logits(logits_BxV, config)
-    keys_B = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys_B, step)
-    # Gumbel-max: the largest of logits with independent Gumbel noise is a sample of their softmax.
-    noise_BxV = jax.vmap(lambda key: jax.random.gumbel(key, sampled_BxV.shape[1:], sampled_BxV.dtype))(keys_B)
-    tokens_B = _first_largest(sampled_BxV + noise_BxV)
-    return tokens_B, _log_prob(sampled_BxV, tokens_B)
-
-
-def _first_largest(x_BxV: jax.Array) -> jax.Array:
-    """argmax over the last axis, the lowest index among equals. As two reductions, which XLA vectorises on CPU as it does not argmax (about 8 times)."""
-    ids_1xV = jnp.arange(x_BxV.shape[1], dtype=jnp.int32)[None, :]
-    is_largest_BxV = x_BxV == jnp.max(x_BxV, axis=-1, keepdims=True)
-    return jnp.min(jnp.where(is_largest_BxV, ids_1xV, x_BxV.shape[1] - 1), axis=-1)
-
-
-def _log_prob(logits_BxV: jax.Array, tokens_B: jax.Array) -> jax.Array:
-    return jnp.take_along_axis(logits_BxV, tokens_B[:, None], axis=1)[:, 0] - jax.nn.logsumexp(logits_BxV, axis=-1)
-
-
-def _stops(config: SamplingConfig, recent_BxW: jax.Array) -> jax.Array:
-    """bool [B]: whether a stop sequence has just become complete."""
-    batch, longest = recent_BxW.shape
-    if not config.stop_sequences:
-        return jnp.zeros((batch,), bool)
-    padded = [(_ANY_TOKEN,) * (longest - len(sequence)) + sequence for sequence in config.stop_sequences]
-    stops_1xNxW = jnp.asarray(padded, jnp.int32)[None]
-    agree_BxNxW = (recent_BxW[:, None, :] == stops_1xNxW) | (stops_1xNxW == _ANY_TOKEN)
-    return jnp.any(jnp.all(agree_BxNxW, axis=2), axis=1)
-
-
-def _right_padded(state: _State, prompts_BxP: jax.Array, prompt_lengths_B: jax.Array) -> Generation:
+def _right_padded(state: State, prompts_BxP: jax.Array, prompt_lengths_B: jax.Array) -> Generation:
     """Moves each completion to the end of its own prompt."""
     batch, prompt_slots = prompts_BxP.shape
     steps = len(state.tokens_MxB)

@@ -142,6 +142,23 @@ def decode(
     return hidden_Bx1xD[:, 0], cache._replace(keys=keys, values=values, decoded=cache.decoded + 1)
 
 
+def grown(cache: KeyValueCache, slots: int) -> KeyValueCache:
+    """The cache with room for more tokens.
+
+    Args:
+      cache: of fewer slots, or as many.
+      slots: S, static.
+    """
+
+    def padded(array: jax.Array) -> jax.Array:
+        widths = [(0, 0)] * array.ndim
+        widths[-2] = (0, slots - array.shape[-2])
+        return jnp.pad(array, widths)
+
+    keys, values = jax.tree.map(padded, (cache.keys, cache.values))
+    return cache._replace(keys=keys, values=values)
+
+
 def _executed_forward(model: Transformer) -> Transformer:
     """Nothing is differentiated here, and rematerialised layers would not know their index."""
     return model.clone(remat="none")

@@ -1,9 +1,9 @@
 """Sampling speed as a ratio to Hugging Face `generate` in one run: `python -m tests.benchmarks.generation_speed [--torch_python=PATH]`.
 
 A Llama of 4 layers, width 256, 4 heads, FFN 1024, vocabulary 4096, untied, float32; prompts of 128 tokens, 128 new ones, sampled at temperature 1 without
-a filter, with both of our log-probabilities; batches of 8 and of 1; one thread each. Tokens per second of processor time, prefill included, compilation
-excluded. The anchor (generation_anchor.py) needs an interpreter with torch and transformers. Rounds alternate and medians are compared, so that other
-load falls on both.
+a filter, with both of our log-probabilities; batches of 8 and of 1; one thread each, on one core. Tokens per second of processor time, with prefill and
+the copies of kernels into other layouts, without compilation. The anchor (generation_anchor.py) needs an interpreter with torch and transformers. Rounds
+alternate and medians are compared, so that other load falls on both.
 """
 
 import json
@@ -20,8 +20,9 @@ ONE_THREAD = {
     "MKL_NUM_THREADS": "1",
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
 }
-# Before JAX starts.
+# Before JAX starts, which makes as many threads as it may use cores; the anchor inherits both.
 os.environ.update(ONE_THREAD)
+os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402

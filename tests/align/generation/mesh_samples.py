@@ -14,7 +14,7 @@ from scaling.models.transformer import Transformer
 from scaling.run_config import ExecutionConfig
 from tests.scaling.models.small_models import perturbed, random_tokens
 
-MESHES = ((1, 1, 1), (8, 1, 1), (2, 2, 2), (1, 4, 2))
+RUNS = (((1, 1, 1), "unroll"), ((8, 1, 1), "scan"), ((2, 2, 2), "unroll"), ((2, 2, 2), "scan"), ((1, 4, 2), "scan"))
 # Heads, key heads and vocabulary divide by two, rows by eight.
 CONFIG = dataclasses.replace(ladder.llama(64, 64, max_length=64, kv_heads=2), depth=2)
 
@@ -25,20 +25,19 @@ def main() -> dict[str, dict]:
     keys = row_keys(0, np.arange(8), np.zeros(8))
     sampling = SamplingConfig(max_new_tokens=10, temperature=0.9, top_k=40, top_p=0.95)
     results = {}
-    for shape in MESHES:
-        for layers in ("unroll", "scan"):
-            mesh = meshes.make_mesh(ExecutionConfig(*shape), jax.devices()[: np.prod(shape)])
-            parameters = jax.device_put(perturbed(CONFIG), meshes.parameter_shardings(mesh, CONFIG))
-            model = Transformer(CONFIG, layers=layers)
-            generation = jax.device_get(
-                jax.block_until_ready(generate(model, parameters, prompts, lengths, keys, sampling, 2, mesh))
-            )
-            results[f"{'x'.join(map(str, shape))} {layers}"] = {
-                "tokens": generation.sequences.tokens.tolist(),
-                "lengths": generation.sequences.lengths.tolist(),
-                "log_probs": generation.log_probs.tolist(),
-                "query_shard": list(parameters["layers"]["attention"]["query"].sharding.shard_shape((2, 64, 2, 32))),
-            }
+    for shape, layers in RUNS:
+        mesh = meshes.make_mesh(ExecutionConfig(*shape), jax.devices()[: np.prod(shape)])
+        parameters = jax.device_put(perturbed(CONFIG), meshes.parameter_shardings(mesh, CONFIG))
+        model = Transformer(CONFIG, layers=layers)
+        generation = jax.device_get(
+            jax.block_until_ready(generate(model, parameters, prompts, lengths, keys, sampling, 2, mesh))
+        )
+        results[f"{'x'.join(map(str, shape))} {layers}"] = {
+            "tokens": generation.sequences.tokens.tolist(),
+            "lengths": generation.sequences.lengths.tolist(),
+            "log_probs": generation.log_probs.tolist(),
+            "query_shard": list(parameters["layers"]["attention"]["query"].sharding.shard_shape((2, 64, 2, 32))),
+        }
     return results
 
 

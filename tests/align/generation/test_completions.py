@@ -86,13 +86,13 @@ def test_one_program_a_width(monkeypatch):
     real = module.generator
 
     def watched(*args):
-        run = real(*args)
+        compiled = real(*args)
 
-        def call(parameters, prompts, lengths, keys):
+        def run(prepared, prompts, lengths, keys):
             shapes.add(prompts.shape)
-            return run(parameters, prompts, lengths, keys)
+            return compiled.run(prepared, prompts, lengths, keys)
 
-        return call
+        return compiled._replace(run=run)
 
     monkeypatch.setattr(module, "generator", watched)
     completed(ragged(30))

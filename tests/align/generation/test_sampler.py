@@ -56,21 +56,21 @@ def test_log_probabilities_equal_those_of_a_full_forward_pass_with_the_same_filt
     assert (generation.sequences.completion_lengths >= max(1, config.min_new_tokens)).all()
 
 
-def test_long_generations_read_their_kernels_in_blocks_and_say_the_same():
-    """From 48 new tokens on, kernels are copied into blocks of columns where 64 divides them; the log-probabilities are still the model's."""
-    config = dataclasses.replace(CONFIG, width=64, head_dim=32, mlp_dim=128, vocab_size=128)
-    model = dataclasses.replace(MODEL, config=config)
-    weights = perturbed(config)
-    starts = np.full(2, 3, np.int32)
-    first = np.asarray([[5, 6, 7], [8, 9, 10]], np.int32)
-    program = quick_generate.lower(model, weights, first, starts, keys(rows=2), SamplingConfig(max_new_tokens=48), None)
-    assert "2x64x64xf32" in program.as_text(), "an up projection [64, 128] in two blocks"
-    generation = jax.device_get(
-        quick_generate(model, weights, first, starts, keys(rows=2), SamplingConfig(max_new_tokens=48), None)
-    )
+@pytest.mark.slow
+@pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
+def test_long_generations_run_in_phases_on_kernels_in_blocks_and_say_the_same(tied):
+    """From 48 new tokens on, kernels are copied into blocks of columns where 64 divides them, from 96 on the cache grows twice."""
+    config = dataclasses.replace(CONFIG, width=64, head_dim=32, mlp_dim=128, vocab_size=128, max_length=128, tied=tied)
+    model, weights = dataclasses.replace(MODEL, config=config), perturbed(config)
+    starts, first = np.full(2, 3, np.int32), np.asarray([[5, 6, 7], [8, 9, 10]], np.int32)
+    arguments = (model, weights, first, starts, keys(rows=2), SamplingConfig(max_new_tokens=100), None)
+    text = quick_generate.lower(*arguments).as_text()
+    assert "tensor<2x64x64xf32>" in text, "an up projection [64, 128] in two blocks"
+    assert all(f"tensor<2x1x{3 + end - 1}x32xf32>" in text for end in (34, 67, 100)), "keys of each phase"
+    generation = jax.device_get(quick_generate(*arguments))
     tokens = generation.sequences.tokens
     logits = np.asarray(logits_of(model)(weights, tokens, *whole_rows(tokens)), np.float64)
-    expected = [[log_softmax(logits[row, t - 1])[tokens[row, t]] for t in range(3, 51)] for row in range(2)]
+    expected = [[log_softmax(logits[row, t - 1])[tokens[row, t]] for t in range(3, 103)] for row in range(2)]
     np.testing.assert_allclose(generation.model_log_probs[:, 3:], expected, rtol=1e-4, atol=2e-5)
 
 

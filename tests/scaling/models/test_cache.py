@@ -10,6 +10,7 @@ import pytest
 
 from scaling.models import cache as caches
 from scaling.models import ladder
+from scaling.models.projections import ColumnBlocks
 from scaling.models.transformer import Transformer
 from tests.scaling.models.small_models import QUICK_COMPILE, logits_of, perturbed, random_tokens
 
@@ -123,3 +124,20 @@ def test_a_decoding_loop_updates_its_cache_in_place(layers):
     assert not copies, copies
     # A scanned loop slices one layer's keys and values out of the stack to multiply them; an unrolled one reads them where they lie.
     assert memory.temp_size_in_bytes < 1.5 * parameter_bytes + (0.5 if layers == "unroll" else 2.5) * one_layer
+
+
+@pytest.mark.parametrize("config", [LLAMA, VARIANTS["kaplan_gpt"]], ids=["untied", "tied with biases"])
+def test_kernels_in_blocks_compute_what_kernels_do(config):
+    """Width 64, so that 64 divides every kernel's columns; the head of a tied model is the embedding in blocks."""
+    config = dataclasses.replace(config, width=64, head_dim=64, mlp_dim=128, vocab_size=128)
+    model, parameters, tokens = Transformer(config), perturbed(config), random_tokens(config, 3, 4)
+    in_blocks = caches.ready_to_decode(model, parameters, in_blocks=True)
+    kernels = [in_blocks["head"]["kernel"], *in_blocks["layers"][0]["feed_forward"].values()]
+    assert sum(isinstance(kernel, ColumnBlocks) for kernel in kernels) >= 3
+    segments, positions = np.ones_like(tokens), np.broadcast_to(np.arange(4, dtype=np.int32), tokens.shape)
+
+    def logits(parameters):
+        return model.logits(parameters, model.hidden_states(parameters, tokens, segments, positions))
+
+    expected, actual = jax.jit(logits)(parameters), jax.jit(logits)(in_blocks)
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5 * float(np.abs(expected).max()))
