@@ -80,7 +80,7 @@ class PpoStage:
         self._value, self._value_start = self._value_network()
         self.steps = training.horizon(self._count * config.samples_per_prompt)
         self.units_per_step = training.batch_size
-        self._draw = generator(self._policy.model, config.sampling, self._vocabulary.eos_id, self._policy.mesh)
+        self._sampler = generator(self._policy.model, config.sampling, self._vocabulary.eos_id, self._policy.mesh)
         self._pretraining = (
             TokenStore.open(config.pretraining.store).split("train") if config.pretraining.store else None
         )
@@ -223,7 +223,8 @@ class PpoStage:
         with jax.transfer_guard("allow"):
             # The sampler puts prompts and keys where it wants them.
             keys = row_keys(training.seed + _ROLLOUTS, numbers, draws)
-            return self._draw(self._full(state), prompts.tokens, prompts.lengths, keys)
+            prepared = self._sampler.prepare(self._full(state), training.batch_size)
+            return self._sampler.run(prepared, prompts.tokens, prompts.lengths, keys)
 
     def _scores(self, sequences) -> jax.Array:
         if self._rewards is not None:
@@ -234,9 +235,9 @@ class PpoStage:
     def _orders(self, step: int) -> np.ndarray:
         """The order of episodes in each epoch: as they came, then shuffled."""
         config = self._config
-        generator_ = np.random.Generator(np.random.PCG64([config.training.seed, _ROLLOUTS, step]))
+        random = np.random.Generator(np.random.PCG64([config.training.seed, _ROLLOUTS, step]))
         batch = np.arange(config.training.batch_size)
-        shuffled = [generator_.permutation(batch) for _ in range(config.epochs - 1)]
+        shuffled = [random.permutation(batch) for _ in range(config.epochs - 1)]
         return np.stack([batch, *shuffled]).astype(np.int32)
 
     def _text(self, step: int) -> Batch | None:

@@ -147,12 +147,13 @@ class PolicyMeter:
         """
         config, rows = self.config, self._policy.rows
         sampling = SamplingConfig(max_new_tokens=config.max_new_tokens)
-        draw = generator(self._policy.model, sampling, self._vocabulary.eos_id, self._policy.mesh)
+        sampler = generator(self._policy.model, sampling, self._vocabulary.eos_id, self._policy.mesh)
+        prepared = sampler.prepare(parameters, config.batch_size)
 
         def batch(indices: np.ndarray) -> dict[str, np.ndarray]:
             prompts, draws = np.divmod(indices, config.samples_per_prompt)
             keys = row_keys(config.seed, prompts, draws)
-            drawn = draw(parameters, self._prompts.tokens[prompts], self._prompts.lengths[prompts], keys)
+            drawn = sampler.run(prepared, self._prompts.tokens[prompts], self._prompts.lengths[prompts], keys)
             sequences = jax.device_put(drawn.sequences, rows)
             # Both by one program: the divergence of a policy from itself is then 0 to the last bit.
             of_policy = self._statistics(parameters, sequences)
