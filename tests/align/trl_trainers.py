@@ -33,18 +33,16 @@ def dataset(prompts: list[np.ndarray], chosen: list[np.ndarray], rejected: list[
     )
 
 
-def dpo(model, reference, pairs: datasets.Dataset, output: str, **settings) -> DPOTrainer:
-    """A DPO trainer; `reference` is a model of its own, or None where its log-probabilities are computed beforehand."""
+def dpo(model, reference, pairs: datasets.Dataset, output: str, kind=DPOTrainer, **settings) -> DPOTrainer:
+    """A DPO trainer, or of a `kind` made of it; `reference` is a model of its own, or None where its log-probabilities are computed beforehand."""
     config = DPOConfig(output, **_SETTINGS | settings)
-    return DPOTrainer(
-        model, reference, args=config, train_dataset=pairs, processing_class=tokenizer(model.config.vocab_size)
-    )
+    return kind(model, reference, args=config, train_dataset=pairs, processing_class=tokenizer(model.config.vocab_size))
 
 
-def reward(model, pairs: datasets.Dataset, output: str, **settings) -> RewardTrainer:
-    """A reward trainer."""
+def reward(model, pairs: datasets.Dataset, output: str, kind=RewardTrainer, **settings) -> RewardTrainer:
+    """A reward trainer, or of a `kind` made of it."""
     config = RewardConfig(output, **_SETTINGS | settings)
-    return RewardTrainer(model, args=config, train_dataset=pairs, processing_class=tokenizer(model.config.vocab_size))
+    return kind(model, args=config, train_dataset=pairs, processing_class=tokenizer(model.config.vocab_size))
 
 
 _SETTINGS = {
