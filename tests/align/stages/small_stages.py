@@ -2,11 +2,13 @@
 
 import pathlib
 
+import jax
 import numpy as np
+import orbax.checkpoint as ocp
 
 from align.data import store_writer
 from align.data.examples import TokenExample
-from align.models.parents import ParentConfig
+from align.models.parents import ParentConfig, find
 from align.stage_config import ExamplesConfig, TrainingConfig
 from align.stages import running
 from scaling.data.vocabularies import ByteVocabulary
@@ -58,3 +60,21 @@ def run(kind: str, config, root: pathlib.Path):
     """Takes a stage to its record, in this process."""
     with Interruption() as interruption:
         return running.run(kind, config, root, interruption)
+
+
+def final_parameters(directory) -> dict[str, np.ndarray]:
+    """What a finished stage leaves for others, by path."""
+    return find(ParentConfig(str(directory.path))).parameters()
+
+
+def final_state(directory) -> dict[str, np.ndarray]:
+    """Everything that the last checkpoint holds, by path: parameters, moments, controller, step."""
+    with ocp.CheckpointManager(directory.checkpoints, item_handlers=ocp.StandardCheckpointHandler()) as manager:
+        state = manager.restore(manager.latest_step(), args=ocp.args.StandardRestore())
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(state)}
+
+
+def largest_difference(actual: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> float:
+    """Over all arrays of the same names."""
+    assert actual.keys() == expected.keys()
+    return max(float(np.max(np.abs(actual[name] - value))) for name, value in expected.items())
