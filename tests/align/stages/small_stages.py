@@ -64,7 +64,12 @@ def run(kind: str, config, root: pathlib.Path):
 
 def final_parameters(directory) -> dict[str, np.ndarray]:
     """What a finished stage leaves for others, by path."""
-    return find(ParentConfig(str(directory.path))).parameters()
+    return parameters_of(ParentConfig(str(directory.path)))
+
+
+def parameters_of(parent: ParentConfig) -> dict[str, np.ndarray]:
+    """A model's parameters, by path."""
+    return find(parent).parameters()
 
 
 def final_state(directory) -> dict[str, np.ndarray]:
