@@ -74,6 +74,14 @@ def exact_token_kl(
     return _padded_left(jnp.sum(jnp.exp(of_policy) * (of_policy - of_reference), axis=-1), first_column)
 
 
+def predicted_log_probs(
+    model: Transformer, parameters: Mapping[str, Any], hidden_BxCxD: jax.Array, tokens_BxT: jax.Array, first_column: int
+) -> jax.Array:
+    """log pi of the tokens from `first_column` on, of hidden states at the columns from `first_column` - 1 to T - 2: float32 [B, T], 0 before."""
+    logits_BxCxV = model.logits(parameters, hidden_BxCxD)
+    return _padded_left(_selected(logits_BxCxV, tokens_BxT[:, first_column:]), first_column)
+
+
 def hidden_states(model: Transformer, parameters: Mapping[str, Any], sequences: Sequences) -> jax.Array:
     """What the model's head reads at every token, [B, T, D]; padding is a segment of its own."""
     return model.hidden_states(parameters, sequences.tokens, segment_ids(sequences), positions(sequences))

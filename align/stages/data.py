@@ -3,6 +3,7 @@
 from align.data.rows import Examples
 from align.data.store import ExampleStore
 from align.models.parents import Parent
+from align.models.shared_prompts import Room
 from align.stage_config import ExamplesConfig
 from scaling.errors import ConfigError
 
@@ -35,6 +36,12 @@ def training_examples(examples: Examples, config: ExamplesConfig) -> int:
     return min(len(examples), config.max_examples) if config.max_examples else len(examples)
 
 
-def first_column(examples: Examples) -> int:
-    """The first column at which a completion of the split can begin, so that the head need not be computed before it."""
-    return int(examples.prompt_lengths.min())
+def first_column(*splits: Examples) -> int:
+    """The first column at which a completion of these splits can begin, so that the head need not be computed before it."""
+    return min(int(examples.prompt_lengths.min()) for examples in splits)
+
+
+def room(*splits: Examples) -> Room:
+    """What the longest prompt and the longest completion of these splits need."""
+    prompt = max(int(examples.prompt_lengths.max()) for examples in splits)
+    return Room(prompt, max(int(examples.completion_lengths.max()) for examples in splits))

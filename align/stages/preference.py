@@ -19,11 +19,10 @@ from align.losses.preference.config import PreferenceConfig, PreferenceMixture
 from align.losses.preference.options import LOSSES
 from align.losses.preference.pairs import Completions, PreferencePairs
 from align.models import policy as policies
-from align.models import reference_cache, saving
-from align.models.log_probabilities import token_log_probs
+from align.models import reference_cache, saving, shared_prompts
 from align.models.lora import LoraConfig
 from align.models.parents import ParentConfig, find
-from align.sequences import Pairs, Sequences, completion_mask, recombined, stacked
+from align.sequences import Pairs, Sequences, completion_mask, recombined
 from align.stage_config import ExamplesConfig, TrainingConfig
 from align.stages import data
 from align.stages.measured_policy import MeasuredPolicy
@@ -151,7 +150,9 @@ class PreferenceStage:
         store = data.open_examples(config.data, parent, "pairs", "ranked")
         self._examples = store.split(config.data.split)
         self._count = data.training_examples(self._examples, config.data)
-        self._first_column = data.first_column(self._examples)
+        self._validation = self._held_out(store)
+        splits = (self._examples, *([self._validation] if self._validation is not None else []))
+        self._first_column, self._room = data.first_column(*splits), data.room(*splits)
         self._policy = policies.Policy.of(
             parent, training, training.batch_size // training.execution.accumulation, config.lora
         )
@@ -163,7 +164,6 @@ class PreferenceStage:
         self._updates = update.Updates.of(training, self._policy.decayed)
         self._compile()
         self._cache = self._cached(parent.identity, store) if config.reference == "cached" else None
-        self._validation = self._held_out(store)
         self._measured = MeasuredPolicy(config.meter, parent, self._policy, training)
 
     def initial_state(self) -> update.TrainedState:
@@ -219,9 +219,7 @@ class PreferenceStage:
             self._train_step, donate_argnums=0, out_shardings=(self._state_shardings, policy.replicated)
         )
         self._evaluate = policy.compiled(self._evaluated)
-        self._log_probs = policy.compiled(
-            lambda parameters, rows: token_log_probs(policy.model, parameters, rows, self._first_column)
-        )
+        self._log_probs = policy.compiled(lambda parameters, pairs: self._log_probs_of(parameters, _answers(pairs)))
         self._full_parameters = policy.compiled(policy.full)
         self._recombined = policy.compiled(recombined)
 
@@ -313,31 +311,33 @@ class PreferenceStage:
         """Log-probabilities of both sides (and of mismatched completions) under the policy and the reference."""
         batch = PairBatch(**part)
         parameters = self._policy.full(trained, frozen["base"])
-        rows_NxT = stacked(*batch.pairs)
-        if batch.mismatched is not None:
-            rows_NxT = stacked(rows_NxT, _flat(batch.mismatched))
-        log_probs = functools.partial(token_log_probs, self._policy.model)
-        policy = log_probs(parameters, rows_NxT, self._first_column)
-        reference = self._reference(frozen, extra, batch, rows_NxT, log_probs)
-        size = batch.pairs.chosen.lengths.shape[0]
-        mask = completion_mask(rows_NxT)
+        answers_BxK = _answers(batch.pairs, batch.mismatched)
+        policy = self._log_probs_of(parameters, answers_BxK)
+        reference = self._reference(frozen, extra, batch, answers_BxK)
+        mask = completion_mask(jax.tree.map(_by_row, answers_BxK)).reshape(policy.shape)
 
-        def side(start: int, stop: int | None) -> Completions:
-            cut = slice(start, stop)
-            return Completions(policy[cut], mask[cut], None if reference is None else reference[cut])
+        def side(which: int | slice) -> Completions:
+            cut = (array[:, which] for array in (policy, mask, reference) if array is not None)
+            return Completions(*(_by_row(part) if part.ndim == 3 else part for part in cut))
 
-        mismatched = side(2 * size, None) if batch.mismatched is not None else None
-        return PreferencePairs(side(0, size), side(size, 2 * size), mismatched=mismatched)
+        mismatched = side(slice(2, None)) if batch.mismatched is not None else None
+        return PreferencePairs(side(0), side(1), mismatched=mismatched)
 
-    def _reference(self, frozen, extra, batch: PairBatch, rows_NxT, log_probs):
+    def _log_probs_of(self, parameters, answers_BxK: Sequences) -> jax.Array:
+        """[B, K, T]."""
+        return shared_prompts.token_log_probs(
+            self._policy.model, parameters, answers_BxK, self._room, self._first_column
+        )
+
+    def _reference(self, frozen, extra, batch: PairBatch, answers_BxK: Sequences):
         if not self._needs_reference:
             return None
         if batch.reference is not None:
-            return _flat(batch.reference)
+            return batch.reference
         parameters = extra.get("reference", frozen["reference"])
         if parameters is None:
             parameters = frozen["base"]
-        return jax.lax.stop_gradient(log_probs(parameters, rows_NxT, self._first_column))
+        return jax.lax.stop_gradient(self._log_probs_of(parameters, answers_BxK))
 
     def _cached(self, identity: str, store: ExampleStore):
         """Log-probabilities of the reference for every training pair, from disk or computed now."""
@@ -362,8 +362,8 @@ class PreferenceStage:
 
     def _reference_rows(self, indices: np.ndarray) -> np.ndarray:
         pairs = self._examples.pairs(indices, self._config.data.length)
-        both = Sequences(*(np.concatenate(side) for side in zip(*pairs, strict=True)))
-        return jax.device_get(self._log_probs(self._base, jax.device_put(both, self._policy.rows)))
+        log_probs_BxKxT = jax.device_get(self._log_probs(self._base, jax.device_put(pairs, self._policy.rows)))
+        return np.swapaxes(log_probs_BxKxT, 0, 1).reshape(-1, self._config.data.length)
 
     def _held_out(self, store: ExampleStore):
         split = self._config.data.validation_split
@@ -425,9 +425,17 @@ def _by_pair(batch: PairBatch) -> dict[str, Any]:
     }
 
 
-def _flat(tree: Any) -> Any:
-    """The inverse of what :func:`_by_pair` does to arrays of 2 B rows."""
-    return jax.tree.map(lambda array: jnp.swapaxes(array, 0, 1).reshape(-1, *array.shape[2:]), tree)
+def _answers(pairs: Pairs, mismatched: Sequences | None = None) -> Sequences:
+    """Everything that answers one prompt, leaves [B, K, ...]: chosen, rejected and, where there are any, [B, 2] mismatched completions."""
+    both = jax.tree.map(lambda *sides: jnp.stack(sides, axis=1), *pairs)
+    if mismatched is None:
+        return both
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), both, mismatched)
+
+
+def _by_row(array_BxK: jax.Array) -> jax.Array:
+    """[B K, ...]."""
+    return array_BxK.reshape(-1, *array_BxK.shape[2:])
 
 
 def _settings(config: PreferenceStageConfig) -> dict[str, Any]:

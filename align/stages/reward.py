@@ -13,7 +13,7 @@ from align.data.batches import covering, rows
 from align.data.rows import Examples
 from align.losses import reward as losses
 from align.models import policy as policies
-from align.models import saving, scalar_head
+from align.models import saving, scalar_head, shared_prompts
 from align.models.lora import LoraConfig
 from align.models.parents import ParentConfig, find
 from align.sequences import Sequences
@@ -92,6 +92,7 @@ class RewardStage:
         self._count = data.training_examples(self._examples, config.data)
         split = config.data.validation_split
         self._validation = store.split(split) if split else None
+        self._room = data.room(self._examples, *([self._validation] if split else []))
         self._policy = policies.Policy.of(
             parent, training, training.batch_size // training.execution.accumulation, config.lora
         )
@@ -187,10 +188,9 @@ class RewardStage:
 
     def _scores(self, trained, base, sequences_BxK: Sequences) -> jax.Array:
         """Rewards [B, K]."""
-        flat = jax.tree.map(lambda array: array.reshape(-1, *array.shape[2:]), sequences_BxK)
         parameters = self._policy.full(trained["trunk"], base)
-        return scalar_head.sequence_scalars(self._policy.model, parameters, trained["head"], flat).reshape(
-            sequences_BxK.lengths.shape
+        return shared_prompts.sequence_scalars(
+            self._policy.model, parameters, trained["head"], sequences_BxK, self._room
         )
 
     def _train_step(self, state: update.TrainedState, base, batch, rates):
