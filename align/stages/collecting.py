@@ -128,9 +128,10 @@ def _best(config: CollectConfig, samples: Samples, names: list[str]) -> Iterator
     """The samples that rejection sampling keeps; equal ones count once."""
     shape = (-1, config.meter.samples_per_prompt)
     scores = (samples.gold if samples.proxy is None else samples.proxy).reshape(shape)
-    texts = np.array([row[p:n].tobytes() for row, p, n in zip(*samples.sequences, strict=True)], object).reshape(shape)
-    identities = np.unique(texts.astype(str), return_inverse=True)[1].reshape(shape)
-    kept = rejection_sampling.top(scores, config.keep, identity_PxN=identities)
+    numbers: dict[bytes, int] = {}
+    completions = (row[prompt:length].tobytes() for row, prompt, length in zip(*samples.sequences, strict=True))
+    identities = np.array([numbers.setdefault(completion, len(numbers)) for completion in completions])
+    kept = rejection_sampling.top(scores, config.keep, identity_PxN=identities.reshape(shape))
     for prompt, sample in np.argwhere(kept):
         row = prompt * shape[1] + sample
         tokens, prompt_length, length = (array[row] for array in samples.sequences)
