@@ -3,6 +3,7 @@
 A Llama of 4 layers, width 256, 4 heads, FFN 1024, vocabulary 4096, untied, float32; 8 pairs a step, each side 128 tokens of prompt and 128 of completion;
 AdamW with the gradient's norm clipped at 1; one thread each. Tokens per second of processor time: of a step of the stages that the verbs run, with the
 gathering of its batch and without measurements, and of the loop of TRL's trainers (preference_anchor.py), which needs an interpreter with torch and trl 1.16.
+A pair counts as its two rows on both sides, although ours computes a prompt's projections once for both completions (align/models/shared_prompts.py).
 Rounds alternate and medians are compared, so that other load falls on both. DPO is measured with a live reference and with cached log-probabilities; both are
 held against TRL's live reference, and the cached one, for information, against TRL's own. Compilation is timed with an empty cache and with a filled one.
 """
