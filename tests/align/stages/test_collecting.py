@@ -21,6 +21,7 @@ def config(laboratory, output, **fields) -> CollectConfig:
     return CollectConfig(laboratory.policy, str(output), meter, **fields)
 
 
+@pytest.mark.slow
 def test_labels_are_wrong_as_often_as_the_rater_errs(laboratory, tmp_path):
     """A quarter of about 500 pairs, within four standard errors; without noise none. The gold scores are stored in the order of the labels."""
 

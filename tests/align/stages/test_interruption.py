@@ -91,6 +91,7 @@ def test_best_of_n_goes_on_with_the_batch_that_it_was_at(laboratory, tmp_path, m
     assert resumed.measurements_file.read_text() == whole.measurements_file.read_text()
 
 
+@pytest.mark.slow
 def test_a_signal_saves_the_state_in_hand(laboratory, tmp_path, monkeypatch):
     """There is no checkpoint near; the step after the signal is not taken, and none is taken twice. Exit code 75 is the error's own."""
     from align.stages.supervised import Supervised

@@ -35,6 +35,7 @@ def cached(laboratory, caches, tmp_path_factory):
     return small_stages.run("preference", config, tmp_path_factory.mktemp("cached"))[0]
 
 
+@pytest.mark.slow
 def test_cached_log_probabilities_train_the_model_that_live_ones_do(live, cached):
     """Two programs, so the last bit may differ: 1e-6 of parameters that moved by more than 1e-3 (Adam's steps are 3e-3)."""
     expected, found = (small_stages.final_parameters(run) for run in (live, cached))
@@ -75,6 +76,7 @@ def test_a_truncated_cache_is_refused_by_name(cached, laboratory, caches, tmp_pa
         tampered(laboratory, caches, tmp_path, truncated)
 
 
+@pytest.mark.slow
 def test_a_hard_update_makes_the_reference_the_policy(laboratory, tmp_path):
     """TR-DPO: `every` divides the last step, so reference and policy end equal; halfway between they are apart. The loss returns to ln 2 after each update."""
     config = stage(laboratory, moving_reference=MovingReference(every=3), training=small_stages.training(steps=6))

@@ -64,6 +64,7 @@ def experience_of(config):
     return seen["drawn"], seen["experience"], metrics
 
 
+@pytest.mark.slow
 def test_fractions_of_rewards_and_the_penalty_of_no_eos_arrive_in_the_returns(laboratory):
     """With lambda 1, a zero value function and no divergence yet, every return is the score: 0.75, and 0.5 less where no EOS came."""
     gold = WeightedSum((ALWAYS,), (0.75,))
@@ -79,6 +80,7 @@ def test_fractions_of_rewards_and_the_penalty_of_no_eos_arrive_in_the_returns(la
     assert float(metrics["score"]) == pytest.approx(np.where(ended, 0.75, 0.25).mean(), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_temperature_of_the_samples_is_that_of_the_log_probabilities(laboratory):
     """What the sampler says of its tokens, and what the updates say of them."""
     drawn, found, _ = experience_of(stage(laboratory, WeightedSum((ALWAYS,), (0.75,)), temperature=0.7))
@@ -86,6 +88,7 @@ def test_the_temperature_of_the_samples_is_that_of_the_log_probabilities(laborat
     np.testing.assert_allclose(np.asarray(found.log_probs) * mask, np.asarray(drawn.log_probs) * mask, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_an_update_at_another_temperature_is_refused(laboratory, tmp_path, monkeypatch):
     """The run-time check sees a program that is wrong: log-probabilities of the update at temperature 1.1."""
     loss = Programs._loss
