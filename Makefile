@@ -30,6 +30,8 @@ quick: setup
 benchmarks: setup
 	$(BIN)/python -m tests.benchmarks.training_speed
 	$(BIN)/python -m tests.benchmarks.fitting_speed
+	$(BIN)/python -m tests.benchmarks.generation_speed
+	$(BIN)/python -m tests.benchmarks.preference_speed
 
 setup: $(VENV)/.installed
 

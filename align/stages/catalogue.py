@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from align.stages import best_of_n, ppo, preference, reward, supervised
 from align.stages.ppo_config import PpoStageConfig
+from align.stages.preference_config import PreferenceStageConfig
 from align.training.loop import run_stage
 from align.training.stage import Stage
 from align.training.stage_directory import StageDirectory, StageSpec
@@ -40,7 +41,7 @@ KINDS = {
     "sft": StageKind(supervised.SupervisedConfig, supervised.spec, functools.partial(_looped, supervised.Supervised)),
     "reward": StageKind(reward.RewardStageConfig, reward.spec, functools.partial(_looped, reward.RewardStage)),
     "preference": StageKind(
-        preference.PreferenceStageConfig, preference.spec, functools.partial(_looped, preference.PreferenceStage)
+        PreferenceStageConfig, preference.spec, functools.partial(_looped, preference.PreferenceStage)
     ),
     "ppo": StageKind(PpoStageConfig, ppo.spec, functools.partial(_looped, ppo.PpoStage)),
     "best_of_n": StageKind(best_of_n.BestOfNConfig, best_of_n.spec, best_of_n.run),

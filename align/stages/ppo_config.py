@@ -1,4 +1,4 @@
-"""The configuration of reinforcement learning from a reward, as data. Nothing here imports JAX beyond what the parts do."""
+"""The configuration of reinforcement learning from a reward, as data."""
 
 import dataclasses
 from typing import Literal

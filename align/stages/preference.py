@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,95 +15,21 @@ from align.data.batches import covering, rows
 from align.data.store import ExampleStore
 from align.losses.preference import evaluate as preference
 from align.losses.preference.batch_statistics import batch_statistics, running
-from align.losses.preference.config import PreferenceConfig, PreferenceMixture
 from align.losses.preference.options import LOSSES
 from align.losses.preference.pairs import Completions, PreferencePairs
 from align.models import policy as policies
 from align.models import reference_cache, saving, shared_prompts
-from align.models.lora import LoraConfig
-from align.models.parents import ParentConfig, find
+from align.models.parents import find
 from align.sequences import Pairs, Sequences, completion_mask, recombined
-from align.stage_config import ExamplesConfig, TrainingConfig
 from align.stages import data
 from align.stages.measured_policy import MeasuredPolicy
+from align.stages.preference_config import PreferenceStageConfig
 from align.statistics import reward_accuracy
 from align.sums import Sum
 from align.training import policy_meter, update
-from align.training.policy_meter import MeterConfig
 from align.training.stage_directory import StageDirectory, StageSpec, stage_spec
 from scaling.errors import ConfigError
 from scaling.training.step import accumulated
-
-
-@dataclasses.dataclass(frozen=True)
-class MovingReference:
-    """A reference that follows the policy (TR-DPO, Gorbatovski et al. 2024, arXiv:2404.09656).
-
-    Attributes:
-      every: steps between updates; 0 keeps the reference where it is.
-      weight: of the policy in the update: 1 replaces the reference ("hard"), less moves it so far towards the policy ("soft").
-    """
-
-    every: int = 0
-    weight: float = 1.0
-
-    def __post_init__(self):
-        if self.every < 0 or not 0 < self.weight <= 1:
-            raise ConfigError(
-                f"MovingReference.every is {self.every!r} and weight {self.weight!r}",
-                "give steps of at least 0 and a weight above 0, at most 1",
-            )
-
-
-@dataclasses.dataclass(frozen=True)
-class PreferenceStageConfig:
-    """One run of preference optimisation.
-
-    Attributes:
-      parent: the policy that it starts from, which is also its reference.
-      data: pairs.
-      loss: the loss, or a weighted mixture of losses.
-      training: how; a batch is `batch_size` pairs.
-      meter: how the policy is measured.
-      lora: trains an adapter; the reference is the policy without it.
-      reference: "live" computes its log-probabilities in every step, "cached" once for all pairs.
-      reference_cache: the directory of caches; each is named by a hash of model and data.
-      moving_reference: TR-DPO's updates; needs a live reference.
-    """
-
-    parent: ParentConfig
-    data: ExamplesConfig
-    loss: PreferenceConfig | PreferenceMixture = PreferenceConfig()
-    training: TrainingConfig = TrainingConfig()
-    meter: MeterConfig = MeterConfig()
-    lora: LoraConfig = LoraConfig()
-    reference: Literal["live", "cached"] = "live"
-    reference_cache: str = "caches/reference"
-    moving_reference: MovingReference = MovingReference()
-
-    def __post_init__(self):
-        if self.moving_reference.every and (self.reference == "cached" or self.lora.rank):
-            raise ConfigError(
-                "PreferenceStageConfig.moving_reference needs a live reference and no adapter",
-                "set reference to 'live' and LoraConfig.rank to 0, or moving_reference.every to 0",
-            )
-        parts = self.training.execution.accumulation
-        coupled = [term.loss for term in self.terms if LOSSES[term.loss].couples_batch]
-        if parts > 1 and coupled:
-            raise ConfigError(
-                f"the loss {coupled[0]!r} compares the pairs of a batch with each other, so the batch cannot be cut into {parts} micro-batches",
-                "set ExecutionConfig.accumulation to 1",
-            )
-
-    @property
-    def terms(self) -> tuple[PreferenceConfig, ...]:
-        """The losses."""
-        return self.loss.terms if isinstance(self.loss, PreferenceMixture) else (self.loss,)
-
-    @property
-    def method(self) -> str:
-        """A name for records and plots."""
-        return "+".join(term.loss for term in self.terms)
 
 
 class PairBatch(NamedTuple):

@@ -15,7 +15,7 @@ from align.stages import running
 from align.stages.best_of_n import BestOfNConfig
 from align.stages.collecting import CollectConfig, collect
 from align.stages.ppo_config import PpoStageConfig
-from align.stages.preference import PreferenceStageConfig
+from align.stages.preference_config import PreferenceStageConfig
 from align.stages.reward import RewardStageConfig
 from align.stages.supervised import SupervisedConfig
 from align.training.policy_meter import MeterConfig

@@ -121,7 +121,10 @@ class PolicyMeter:
         self._vocabulary = parent.vocabulary()
         self._prompts, self.names = _prompts(config, parent)
         self._proxy = RewardModels(config.proxy, training, self._vocabulary.sha256) if config.proxy.members else None
-        self._statistics = policy.compiled(lambda parameters, rows: token_statistics(policy.model, parameters, rows))
+        first_column = int(self._prompts.lengths.min())
+        self._statistics = policy.compiled(
+            lambda parameters, rows: token_statistics(policy.model, parameters, rows, first_column)
+        )
         self._reduced = policy.compiled(_reduced)
         check_evaluation_rows(policy.mesh, config.batch_size)
 

@@ -21,7 +21,8 @@ from align.models import scalar_head
 from align.models.log_probabilities import token_log_probs
 from align.models.parents import ParentConfig
 from align.sequences import Pairs, completion_mask
-from align.stages.preference import PreferenceStage, PreferenceStageConfig
+from align.stages.preference import PreferenceStage
+from align.stages.preference_config import PreferenceStageConfig
 from align.stages.reward import RewardStage, RewardStageConfig
 from scaling.data.store import VOCABULARY
 from scaling.foreign import checkpointed, hugging_face

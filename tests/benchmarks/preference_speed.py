@@ -29,7 +29,8 @@ from align.data.examples import TokenExample
 from align.models.parents import ParentConfig
 from align.models.policy import flat
 from align.stage_config import ExamplesConfig, TrainingConfig
-from align.stages.preference import PreferenceStage, PreferenceStageConfig
+from align.stages.preference import PreferenceStage
+from align.stages.preference_config import PreferenceStageConfig
 from align.stages.reward import RewardStage, RewardStageConfig
 from align.training.stage import Stage
 from scaling.data.store import VOCABULARY

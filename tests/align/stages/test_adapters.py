@@ -7,7 +7,7 @@ from align.models import lora
 from align.models.lora import LoraConfig
 from align.models.parents import find
 from align.stages.ppo_config import PpoStageConfig, ValueConfig
-from align.stages.preference import PreferenceStageConfig
+from align.stages.preference_config import PreferenceStageConfig
 from align.stages.supervised import SupervisedConfig
 from scaling.models.parameters import nested
 from tests.align.stages import small_stages

@@ -16,7 +16,7 @@ from align.models.reward_models import RewardModelsConfig
 from align.stage_config import ExamplesConfig
 from align.stages import ppo, preference, reward, supervised
 from align.stages.ppo_config import PpoStageConfig
-from align.stages.preference import PreferenceStageConfig
+from align.stages.preference_config import PreferenceStageConfig
 from align.stages.reward import RewardStageConfig
 from align.stages.supervised import SupervisedConfig
 from scaling.data.vocabularies import SymbolVocabulary
@@ -29,16 +29,16 @@ from __gin__ import dynamic_registration
 from align import stage_config
 from align.losses.preference import config as preference_config
 from align.models import parents
-from align.stages import preference
+from align.stages import preference_config as stage
 
 parents.ParentConfig.path = {parent!r}
 stage_config.ExamplesConfig.store = {store!r}
 stage_config.ExamplesConfig.prompt_length = 8
 stage_config.ExamplesConfig.completion_length = 8
 preference_config.PreferenceConfig.loss = {loss!r}
-preference.PreferenceStageConfig.parent = @parents.ParentConfig()
-preference.PreferenceStageConfig.data = @stage_config.ExamplesConfig()
-preference.PreferenceStageConfig.loss = @preference_config.PreferenceConfig()
+stage.PreferenceStageConfig.parent = @parents.ParentConfig()
+stage.PreferenceStageConfig.data = @stage_config.ExamplesConfig()
+stage.PreferenceStageConfig.loss = @preference_config.PreferenceConfig()
 """
 
 

@@ -11,7 +11,7 @@ import pytest
 from align.rl.controller_config import ControllerConfig
 from align.stages.best_of_n import BestOfNConfig
 from align.stages.ppo_config import PpoStageConfig, ValueConfig
-from align.stages.preference import MovingReference, PreferenceStageConfig
+from align.stages.preference_config import MovingReference, PreferenceStageConfig
 from align.stages.reward import RewardStageConfig
 from align.stages.supervised import SupervisedConfig
 from align.training.sample_cache import SampleCache

@@ -11,7 +11,7 @@ import pytest
 from align.gold.token_programs import TokenCount
 from align.models.parents import ParentConfig
 from align.stages.ppo_config import PpoStageConfig, ValueConfig
-from align.stages.preference import PreferenceStageConfig
+from align.stages.preference_config import PreferenceStageConfig
 from align.stages.reward import RewardStageConfig
 from align.stages.supervised import SupervisedConfig
 from align.training.stage_directory import StageDirectory

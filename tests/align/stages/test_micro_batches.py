@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from align.losses.preference.config import PreferenceConfig
-from align.stages.preference import PreferenceStageConfig
+from align.stages.preference_config import PreferenceStageConfig
 from align.stages.reward import RewardStageConfig
 from align.stages.supervised import SupervisedConfig
 from scaling.errors import ConfigError

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from align.losses.preference.config import PreferenceConfig
-from align.stages.preference import MovingReference, PreferenceStageConfig
+from align.stages.preference_config import MovingReference, PreferenceStageConfig
 from scaling.errors import ConfigError, DataError
 from tests.align.stages import small_stages
 

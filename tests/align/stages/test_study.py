@@ -10,7 +10,7 @@ from align.stages import study
 from align.stages.best_of_n import BestOfNConfig
 from align.stages.collecting import CollectConfig
 from align.stages.ppo_config import PpoStageConfig
-from align.stages.preference import PreferenceStageConfig
+from align.stages.preference_config import PreferenceStageConfig
 from align.stages.reward import RewardStageConfig
 from align.stages.study import StudyConfig
 from align.stages.supervised import SupervisedConfig
