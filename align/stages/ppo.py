@@ -147,15 +147,7 @@ class PpoStage:
         config = self._config
         return saving.save_model(self._policy, parameters, directory) | {
             "method": config.algorithm + (" on gold" if config.gold else ""),
-            "settings": {
-                "beta": config.controller.beta,
-                "controller": config.controller.name,
-                "target": config.controller.target if config.controller.name != "fixed" else None,
-                "kl_estimator": config.kl_estimator,
-                "kl_in": config.kl_in,
-                "reward_models": len(config.reward.members),
-                "combine": config.reward.combine,
-            },
+            "settings": _settings(config),
             "final_beta": float(jax.device_get(state.extra["controller"].beta)),
             "gold": self._measured.gold_name,
         }
@@ -259,3 +251,14 @@ class PpoStage:
 
 def _prompts(config: PpoStageConfig, parent: Parent) -> ExampleStore:
     return data.open_examples(config.data, parent, "prompts", "dialogue", "pairs", "ranked")
+
+
+def _settings(config: PpoStageConfig) -> dict[str, Any]:
+    """What distinguishes runs of one method."""
+    controller = config.controller
+    settings = {"beta": controller.beta, "kl_estimator": config.kl_estimator, "kl_in": config.kl_in}
+    if controller.name != "fixed":
+        settings |= {"controller": controller.name, "target": controller.target}
+    if len(config.reward.members) > 1:
+        settings |= {"reward_models": len(config.reward.members), "combine": config.reward.combine}
+    return settings

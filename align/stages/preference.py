@@ -372,4 +372,6 @@ def _settings(config: PreferenceStageConfig) -> dict[str, Any]:
         for field in dataclasses.fields(first)
         if field.name != "loss" and getattr(first, field.name) is not None
     }
-    return options | {"learning_rate": config.training.learning_rate, "epochs": config.training.epochs}
+    training = config.training
+    passes = {"steps": training.steps} if training.steps else {"epochs": training.epochs}
+    return options | {"learning_rate": training.learning_rate} | passes
