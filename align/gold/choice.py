@@ -5,5 +5,13 @@ from align.gold.rating_judge import RatingJudge
 from align.gold.token_programs import ForbiddenTokens, LengthWindow, NoRepeat, Parity, TokenCount, WeightedSum
 
 GoldConfig = (
-    LexiconSentiment | LexiconRater | RatingJudge | TokenCount | ForbiddenTokens | Parity | NoRepeat | LengthWindow | WeightedSum
+    LexiconSentiment
+    | LexiconRater
+    | RatingJudge
+    | TokenCount
+    | ForbiddenTokens
+    | Parity
+    | NoRepeat
+    | LengthWindow
+    | WeightedSum
 )
