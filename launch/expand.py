@@ -1,13 +1,25 @@
 """From a sweep to its points: which bindings and tags each planned run has."""
 
 import dataclasses
-import functools
-import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from launch.sweep_config import Grid, IsoFlop, LogGrid, Part, PlainAxis, Sweep, TokenAxis, Zip
+from launch import tuned
+from launch.sweep_config import (
+    Axis,
+    Chain,
+    FromRecords,
+    Grid,
+    IsoFlop,
+    LogGrid,
+    PlainAxis,
+    Sobol,
+    Sweep,
+    TokenAxis,
+    TokensPerParameter,
+    Zip,
+)
 from scaling import gin_files
 from scaling.accounting import flops, parameters
 from scaling.errors import ConfigError
@@ -58,10 +70,12 @@ def points(sweep: Sweep) -> list[Point]:
 
     Raises:
       ConfigError: a binding is unknown or set twice, or a point cannot be built.
+      DataError: an axis reads records, and there are none.
     """
     found: list[Point] = []
+    expansion = _Expansion()
     for index, part in enumerate(sweep.parts):
-        of_part = list(_points_of_part(index, part))
+        of_part = list(expansion.points(Point(index, {}, dict(part.tags)), part.axes))
         if not of_part:
             raise ConfigError(
                 f"part {index + 1} of the sweep {sweep.name!r} has no point: min_tokens and max_tokens leave all of them out",
@@ -86,16 +100,50 @@ def build(point: Point) -> gin_files.Loaded[RunConfig]:
     return loaded
 
 
-def _points_of_part(index: int, part: Part) -> Iterator[Point]:
-    plain = [list(_settings(axis)) for axis in part.axes if isinstance(axis, PlainAxis)]
-    # The axis that derives tokens from a size comes last: the size may depend on the values of the others.
-    token_axes = [axis for axis in part.axes if isinstance(axis, TokenAxis)]
-    for settings in itertools.product(*plain):
-        point = functools.reduce(_with_bindings, settings, Point(index, {}, dict(part.tags)))
-        if token_axes:
-            yield from _token_points(point, token_axes[0])
-        else:
+class _Expansion:
+    """Lays axes over a point; the records that an axis reads are read once."""
+
+    def __init__(self):
+        self._optima: dict[int, tuned.Optima] = {}
+
+    def points(self, point: Point, axes: Sequence[Axis]) -> Iterator[Point]:
+        """The product of the axes, the first of a stage varying slowest."""
+        if not axes:
             yield point
+            return
+        axis, *rest = sorted(axes, key=_stage)
+        for laid in self._laid(point, axis, rest):
+            yield from self.points(*laid)
+
+    def _laid(self, point: Point, axis: Axis, rest: Sequence[Axis]) -> Iterator[tuple[Point, Sequence[Axis]]]:
+        """The point with each value of an axis, and the axes that are left."""
+        match axis:
+            case Chain():
+                for part in axis.parts:
+                    yield _with_tags(point, part.tags), [*part.axes, *rest]
+            case IsoFlop() | TokensPerParameter():
+                if any(isinstance(other, TokenAxis) for other in rest):
+                    raise ConfigError(
+                        f"{point}: two axes set tokens from a size", "move one of them to a part of its own"
+                    )
+                yield from ((found, rest) for found in _token_points(point, axis))
+            case FromRecords():
+                value = self._optimum(axis, point)
+                yield _with_derived(point, {axis.binding: value}, {}), rest
+            case _:
+                yield from ((_with_bindings(point, setting), rest) for setting in _settings(axis))
+
+    def _optimum(self, axis: FromRecords, point: Point) -> float:
+        if id(axis) not in self._optima:
+            self._optima[id(axis)] = tuned.read(axis)
+        return self._optima[id(axis)].of(build(point).config)
+
+
+def _stage(axis: Axis) -> int:
+    """Tokens depend on the size, and so on every plain axis; what records say is looked up with all else known."""
+    if isinstance(axis, FromRecords):
+        return 2
+    return 1 if isinstance(axis, TokenAxis) else 0
 
 
 def _settings(axis: PlainAxis) -> Iterator[dict[str, Any]]:
@@ -105,6 +153,9 @@ def _settings(axis: PlainAxis) -> Iterator[dict[str, Any]]:
             yield from ({axis.binding: value} for value in axis.values)
         case Zip():
             yield from (dict(zip(axis.bindings, row, strict=True)) for row in axis.rows)
+        case Sobol():
+            bindings = [side.binding for side in axis.ranges]
+            yield from (dict(zip(bindings, row, strict=True)) for row in axis.rows)
 
 
 def _with_bindings(point: Point, bindings: Mapping[str, Any]) -> Point:
@@ -116,8 +167,15 @@ def _with_bindings(point: Point, bindings: Mapping[str, Any]) -> Point:
 
 
 def _with_derived(point: Point, bindings: Mapping[str, Any], tags: Mapping[str, str]) -> Point:
-    bound = _with_bindings(point, bindings)
-    return dataclasses.replace(bound, tags={**point.tags, **tags}, derived=frozenset(bindings))
+    bound = _with_tags(_with_bindings(point, bindings), tags)
+    return dataclasses.replace(bound, derived=point.derived | frozenset(bindings))
+
+
+def _with_tags(point: Point, tags: Mapping[str, str]) -> Point:
+    for name in tags:
+        if name in point.tags:
+            raise ConfigError(f"part {point.part + 1} sets the tag {name!r} twice", "rename one of the two")
+    return dataclasses.replace(point, tags={**point.tags, **tags})
 
 
 def _gin_value(value: Any) -> Any:
