@@ -135,7 +135,7 @@ class LocalEngine:
         if slots < 1:
             raise ConfigError(f"--slots is {slots}", "give at least one slot")
         self._root = pathlib.Path(root)
-        self._command = list(command or processes.train_command())
+        self._command = list(command or processes.train_command([]))
         self._retries = retries
         self._poll_seconds = poll_seconds
         self._grace_seconds = grace_seconds

@@ -109,9 +109,7 @@ def cores_of_slot(slot: int, slots: int, cores: Sequence[int]) -> list[int]:
 
 def trainer_environment(cores: Sequence[int]) -> dict[str, str]:
     """The driver's variables, with thread pools as large as the slot and one compilation cache for all."""
-    environment = dict(os.environ)
-    # The trainer must find this checkout whatever directory the driver was started in.
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT_ROOT), environment.get("PYTHONPATH")]))
+    environment = with_project_on_path(os.environ)
     environment.setdefault("JAX_COMPILATION_CACHE_DIR", str(PROJECT_ROOT / ".cache" / "jax"))
     environment.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     environment.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
@@ -124,9 +122,22 @@ def trainer_environment(cores: Sequence[int]) -> dict[str, str]:
     return environment
 
 
-def train_command() -> list[str]:
-    """What every engine runs; run directories follow as `--run_dir=DIR`."""
-    return [sys.executable, "-m", "scaling.train"]
+def with_project_on_path(environment: Mapping[str, str]) -> dict[str, str]:
+    """The same variables; Python finds this checkout with them whatever directory it is started in."""
+    path = [entry for entry in environment.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    if str(PROJECT_ROOT) not in path:
+        path.insert(0, str(PROJECT_ROOT))
+    return {**environment, "PYTHONPATH": os.pathsep.join(path)}
+
+
+def train_command(run_directories: Sequence[os.PathLike[str]]) -> list[str]:
+    """The trainer of frozen run directories, which `launch.run_one` becomes."""
+    return [sys.executable, "-m", "scaling.train", *(f"--run_dir={os.fspath(path)}" for path in run_directories)]
+
+
+def run_one_command(root: str, run_ids: Sequence[str]) -> list[str]:
+    """What every engine runs."""
+    return [sys.executable, "-m", "launch.run_one", f"--root={root}", *(f"--run_id={run_id}" for run_id in run_ids)]
 
 
 def _prctl():

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import pathlib
 
 from etils import epath
 
@@ -33,6 +34,11 @@ class Unit:
         return self.specs[0].run_id
 
     @property
+    def path(self) -> epath.Path:
+        """The directory that a trainer is given."""
+        return epath.Path(self.root) / self.run_id
+
+    @property
     def run_ids(self) -> tuple[str, ...]:
         """The run itself, or the trunk followed by its branches."""
         return tuple(spec.run_id for spec in self.specs)
@@ -48,17 +54,26 @@ class Unit:
         return self.specs[1:] or self.specs
 
 
+def unit_of(root: str, run_id: str) -> Unit:
+    """The unit of a frozen run, from its files.
+
+    Raises:
+      DataError: the run, or a branch of it, has no readable `spec.json`.
+    """
+    spec = RunDirectory(epath.Path(root) / run_id).spec
+    branches = (RunDirectory(epath.Path(root) / branch).spec for branch in spec.branches)
+    return Unit(root, (spec, *branches))
+
+
+def claims_folder(root: str) -> pathlib.Path:
+    """Where the claims of a root on a local disk are."""
+    return pathlib.Path(root) / "logs" / "claims"
+
+
 def recorded_status(directory: RunDirectory) -> Status | None:
     """The status in `record.json`, None where there is no record; unlike `status()` it never probes the lock."""
     record = directory.record()
     return record["status"] if record is not None else None
-
-
-def status(directory: RunDirectory) -> Status:
-    """The state of a run directory that may not exist yet, without creating anything in it."""
-    if not (directory.path / "lock").exists() and not (directory.path / "attempts").exists():
-        return recorded_status(directory) or "new"
-    return directory.status()
 
 
 def is_finished(unit: Unit) -> bool:
@@ -77,7 +92,7 @@ def unit_status(unit: Unit) -> Status:
     if is_finished(unit):
         outcomes = [recorded_status(directory) for directory in unit.directories]
         return "diverged" if "diverged" in outcomes else "completed"
-    unfinished = [found for found in map(status, unit.directories) if found not in FINISHED]
+    unfinished = [found for directory in unit.directories if (found := directory.status()) not in FINISHED]
     for word in ("running", "failed", "interrupted"):
         if word in unfinished:
             return word  # type: ignore[return-value]

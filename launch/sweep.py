@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> None:
     print(tables.plan_summary(plan, tasks, slots, rates.describe()))
     if _DRY_RUN.value:
         return
-    engine = LocalEngine(plan.root, slots, command=processes.train_command(), retries=_RETRIES.value)
+    engine = LocalEngine(plan.root, slots, command=processes.train_command([]), retries=_RETRIES.value)
     outcome = train(plan, tasks, engine, slots)
     conclude(plan, outcome)
 

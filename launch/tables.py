@@ -53,7 +53,7 @@ def runs_table(directories: Sequence[RunDirectory]) -> str:
 
 def counts(directories: Sequence[RunDirectory]) -> str:
     """How many finished models are in which state."""
-    found = [states.status(directory) for directory in directories if directory.spec.kind != "trunk"]
+    found = [directory.status() for directory in directories if directory.spec.kind != "trunk"]
     words = [f"{found.count(word)} {word}" for word in dict.fromkeys(found)]
     return f"{len(found)} models: {', '.join(words) or 'none'}"
 
@@ -84,7 +84,7 @@ def _run_row(directory: RunDirectory, spec: Spec) -> tuple[str, ...]:
         si(spec.last_step * spec.config.batch_tokens),
         loss,
         f"{record['wall_seconds']:.0f}" if record else "",
-        states.status(directory),
+        directory.status(),
     )
 
 

@@ -6,6 +6,7 @@
       attempts/NNNN/  start.json, metrics.jsonl, end.json of one process
       checkpoints/    Orbax
       record.json     the outcome, written once and atomically
+      lock, heartbeat.json   held and beaten while a process trains the run
 
 Nothing here imports JAX.
 """
@@ -22,7 +23,7 @@ from typing import IO, Any, Literal
 
 from etils import epath
 
-from scaling import gin_files
+from scaling import gin_files, heartbeat
 from scaling.errors import DataError, OutputError, PlumblineError
 from scaling.optim import schedules
 from scaling.run_config import RunConfig, StoreHashes, run_id
@@ -129,7 +130,7 @@ class RunDirectory:
         record = self.record()
         if record is not None:
             return record["status"]
-        if self._locked():
+        if self.is_held():
             return "running"
         attempts = self.attempts()
         if not attempts:
@@ -163,13 +164,21 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Holds the run for this process.
+        """Holds the run for this process, and beats (:mod:`scaling.heartbeat`) for those who cannot see the lock.
 
-        Object stores have no locks: there, a second process can waste work but not spoil it, since attempts share no file.
+        Object stores have no locks: there the heartbeat alone keeps others away, and two processes that begin in the same moment can waste work
+        but not spoil it, since attempts share no file.
 
         Raises:
-          BusyError: another process holds it.
+          BusyError: another process holds it, or one of another machine beats.
         """
+        if heartbeat.beats_elsewhere(self._heartbeat):
+            raise BusyError(f"{self.path} is being trained by another process")
+        with self._flock(), heartbeat.beating(self._heartbeat):
+            yield
+
+    @contextlib.contextmanager
+    def _flock(self) -> Iterator[None]:
         if self._is_remote():
             yield
             return
@@ -181,12 +190,18 @@ class RunDirectory:
                 time.sleep(0.05)
             yield
 
-    def _locked(self) -> bool:
-        """Looks through a shared lock, held for a moment, and writes nothing."""
+    def is_held(self) -> bool:
+        """Whether a process trains the run now. Looks through a shared lock, held for a moment, and at the heartbeat; writes nothing."""
+        if heartbeat.beats_elsewhere(self._heartbeat):
+            return True
         if self._is_remote() or not (self.path / "lock").exists():
             return False
         with open(self.path / "lock") as handle:
             return not _try_flock(handle, fcntl.LOCK_SH)
+
+    @property
+    def _heartbeat(self) -> epath.Path:
+        return self.path / "heartbeat.json"
 
     def _is_remote(self) -> bool:
         return is_remote(self.path)

@@ -6,7 +6,7 @@ import sys
 from launch import processes, sweep
 from scaling import verbs
 
-processes.train_command = lambda: [sys.executable, str(pathlib.Path(__file__).with_name("fake_trainer.py"))]
+processes.train_command = lambda paths: [sys.executable, str(pathlib.Path(__file__).with_name("fake_trainer.py"))]
 
 if __name__ == "__main__":
     verbs.run(sweep.main)

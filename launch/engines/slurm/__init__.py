@@ -1,0 +1,1 @@
+"""Slurm: one array task for each job of a sweep, through submitit (the extra `slurm`)."""
