@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,9 @@ from scaling.gin_files import PROJECT_ROOT
 
 if TYPE_CHECKING:
     from launch.engines.slurm.engine import SlurmEngine
+
+# The nodes must find this checkout, whatever directory the sweep was submitted in: paths of stores may be relative to that one.
+_FIND_PROJECT = f"export PYTHONPATH={shlex.quote(str(PROJECT_ROOT))}${{PYTHONPATH:+:$PYTHONPATH}}"
 
 
 class _Writer(submitit.SlurmExecutor):
@@ -87,11 +91,10 @@ def parameters(engine: SlurmEngine, name: str, parallelism: int) -> dict[str, An
         "mem": f"{round(engine.memory_gb * 1024)}M" if engine.memory_gb else "",
         "signal_delay_s": engine.grace_seconds,
         "array_parallelism": parallelism,
-        "setup": list(engine.setup),
+        "setup": [_FIND_PROJECT, *engine.setup],
         "stderr_to_stdout": True,
         # From Slurm 22.05 on srun does not take this from sbatch.
         "srun_args": [f"--cpus-per-task={engine.cpus_per_task}"],
     }
-    # Run from the checkout, because the nodes import `launch` from where they are.
-    options = {"requeue": True, "chdir": str(PROJECT_ROOT), **engine.options}
+    options = {"requeue": True, **engine.options}
     return {key: value for key, value in wanted.items() if value} | {"wckey": None, "additional_parameters": options}

@@ -182,7 +182,6 @@ class SlurmEngine:
             root=root if run_directory.is_remote(root) else os.path.abspath(root),
             run_ids=job.run_ids,
             python=sys.executable,
-            gpus_per_task=self.gpus_per_node // self.tasks_per_node,
             retries=self.retries,
             backoff_seconds=self.backoff_seconds,
             grace_seconds=float(self.grace_seconds),

@@ -23,7 +23,6 @@ from types import FrameType
 from typing import Any
 
 from scaling.errors import EXIT_BAD_INPUT, EXIT_DIVERGED, EXIT_INTERRUPTED, PlumblineError
-from scaling.gin_files import PROJECT_ROOT
 
 # Interruptions by others are free, but a trainer that something stops again and again must not spin for ever.
 _MAX_INTERRUPTIONS = 20
@@ -45,7 +44,6 @@ class RunTask:
       root: the directory of the run directories.
       run_ids: what `launch.run_one` is given.
       python: the interpreter.
-      gpus_per_task: devices of each process; 0 says nothing about devices.
       retries: how often a crashed trainer is started again.
       backoff_seconds: pause before the first of these; each next one is twice as long.
       grace_seconds: how long a trainer that was told may take to save.
@@ -54,7 +52,6 @@ class RunTask:
     root: str
     run_ids: tuple[str, ...]
     python: str
-    gpus_per_task: int
     retries: int
     backoff_seconds: float
     grace_seconds: float
@@ -107,22 +104,10 @@ class RunTask:
     def _train(self) -> int:
         if self._leaving:
             return EXIT_INTERRUPTED
-        self._trainer = subprocess.Popen(
-            self.command, stdin=subprocess.DEVNULL, env=self._environment(), preexec_fn=_dying_with(os.getpid())
-        )
+        self._trainer = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, preexec_fn=_dying_with(os.getpid()))
         while not _has_ended(self._trainer):
             time.sleep(_POLL_SECONDS)
         return self._trainer.wait()
-
-    def _environment(self) -> dict[str, str]:
-        environment = dict(os.environ)
-        # The trainer must find this checkout whatever directory the task was started in.
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT_ROOT), environment.get("PYTHONPATH")]))
-        if self.gpus_per_task:
-            # By itself JAX takes one device for each process under Slurm, the one numbered SLURM_LOCALID.
-            first = int(environment.get("SLURM_LOCALID", "0")) * self.gpus_per_task
-            environment["JAX_LOCAL_DEVICE_IDS"] = ",".join(map(str, range(first, first + self.gpus_per_task)))
-        return environment
 
     def _pause(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
