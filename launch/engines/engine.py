@@ -60,9 +60,11 @@ class Engine(Protocol):
 
     Attributes:
       name: its key in :mod:`launch.engines.catalogue`.
+      reads_buckets: whether a root may be a bucket (gs://...); if not, it must be a directory that this machine and the engine's machines share.
     """
 
     name: str
+    reads_buckets: bool
 
     @property
     def slots(self) -> int:
