@@ -104,7 +104,7 @@ class RunTask:
     def _train(self) -> int:
         if self._leaving:
             return EXIT_INTERRUPTED
-        self._trainer = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, preexec_fn=_dying_with(os.getpid()))
+        self._trainer = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, preexec_fn=_trainer_of(os.getpid()))
         while not _has_ended(self._trainer):
             time.sleep(_POLL_SECONDS)
         return self._trainer.wait()
@@ -162,13 +162,15 @@ def _counts_as_running() -> bool:
     return answer.stdout.strip() == "RUNNING"
 
 
-def _dying_with(parent: int) -> Callable[[], None]:
-    """What a child does first, so that the kernel sends it SIGTERM when its parent dies, however that dies."""
+def _trainer_of(parent: int) -> Callable[[], None]:
+    """What a trainer's process does first: it is deaf to SIGUSR2, and gets SIGTERM from the kernel when its parent dies, however that dies."""
     prctl = getattr(
         ctypes.CDLL(None), "prctl", None
     )  # Looked up before the fork, where imports are not safe; Linux only.
 
     def prepare() -> None:
+        # Slurm signals every process of a task, and this signal would kill a trainer that does not know it. It is told by SIGTERM.
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
         if prctl is not None:
             prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
             # The parent may have died between fork and prctl; then no signal would ever come.
