@@ -91,6 +91,22 @@ class StepKey:
         )
 
 
+class Programs(NamedTuple):
+    """The mathematics of a key as plain functions, for whoever compiles them.
+
+    Attributes:
+      init: from a seed (uint32 []) to a TrainState.
+      step: (state, batch, rates) -> (state, metrics).
+      gather: (tables, windows) -> batch.
+      token_nats: (parameters, batch) -> float32 [B, T], negative log-likelihood of every target.
+    """
+
+    init: Callable[..., TrainState]
+    step: Callable[..., tuple[TrainState, StepMetrics]]
+    gather: Callable[..., Batch]
+    token_nats: Callable[..., jax.Array]
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainStep:
     """The programs of one key on one mesh; all are jitted and compile at their first call.
@@ -155,30 +171,14 @@ def build_train_step(key: StepKey, mesh: Mesh) -> TrainStep:
       ConfigError: sizes do not divide over the mesh.
     """
     meshes.check_divisible(mesh, key.model, key.batch_size // key.execution.accumulation)
-    model = Transformer(
-        config=key.model,
-        compute_dtype=key.compute_dtype,
-        layers=layers_form(key.execution, mesh),
-        remat=key.execution.remat,
-        attention_chunk=key.execution.attention_chunk,
-    )
+    programs = programs_of(key, layers_form(key.execution, mesh))
     transform = optimizers.direction(key.optimizer)
     replicated = NamedSharding(mesh, PartitionSpec())
     batch_sharding = meshes.batch_sharding(mesh)
 
-    def init(seed):
-        parameters = init_parameters(model, jax.random.key(seed))
-        return TrainState(jnp.zeros((), jnp.int32), parameters, transform.init(parameters))
-
-    def step(state, batch, rates):
-        return _train_step(model, transform, key, state, batch, rates)
-
     def step_on_windows(state, tables, windows, rates):
-        batch = device.gather(tables, windows, key.sequence_length, key.isolate_documents)
-        return step(state, jax.lax.with_sharding_constraint(batch, batch_sharding), rates)
-
-    def token_nats(parameters, batch):
-        return losses.token_nats(_logits(model, parameters, batch), batch.targets)
+        batch = jax.lax.with_sharding_constraint(programs.gather(tables, windows), batch_sharding)
+        return programs.step(state, batch, rates)
 
     parameter_shardings = meshes.parameter_shardings(mesh, key.model)
     shapes = tree(key.model, lambda spec: jax.ShapeDtypeStruct(spec.shape, jnp.float32))
@@ -193,11 +193,43 @@ def build_train_step(key: StepKey, mesh: Mesh) -> TrainStep:
         state_shardings=state_shardings,
         batch_sharding=batch_sharding,
         replicated=replicated,
-        init=jax.jit(with_rules(init), out_shardings=state_shardings),
-        step=jit_step(with_rules(step)),
+        init=jax.jit(with_rules(programs.init), out_shardings=state_shardings),
+        step=jit_step(with_rules(programs.step)),
         step_on_windows=jit_step(with_rules(step_on_windows)),
-        token_nats=jax.jit(with_rules(token_nats), out_shardings=replicated),
+        token_nats=jax.jit(with_rules(programs.token_nats), out_shardings=replicated),
     )
+
+
+def programs_of(key: StepKey, layers: str) -> Programs:
+    """The programs of a key.
+
+    Args:
+      key: what they depend on.
+      layers: "unroll" or "scan"; see :func:`layers_form`.
+    """
+    model = Transformer(
+        config=key.model,
+        compute_dtype=key.compute_dtype,
+        layers=layers,
+        remat=key.execution.remat,
+        attention_chunk=key.execution.attention_chunk,
+    )
+    transform = optimizers.direction(key.optimizer)
+
+    def init(seed):
+        parameters = init_parameters(model, jax.random.key(seed))
+        return TrainState(jnp.zeros((), jnp.int32), parameters, transform.init(parameters))
+
+    def step(state, batch, rates):
+        return _train_step(model, transform, key, state, batch, rates)
+
+    def gather(tables, windows):
+        return device.gather(tables, windows, key.sequence_length, key.isolate_documents)
+
+    def token_nats(parameters, batch):
+        return losses.token_nats(_logits(model, parameters, batch), batch.targets)
+
+    return Programs(init, step, gather, token_nats)
 
 
 def layers_form(execution: ExecutionConfig, mesh: Mesh) -> str:
