@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import jax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 
 from scaling.errors import ConfigError
 from scaling.models.config import TransformerConfig
@@ -150,6 +151,57 @@ def parameter_shardings(mesh: Mesh, model: TransformerConfig) -> dict[str, Any]:
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     """The sharding of an array whose first axis is the batch."""
     return NamedSharding(mesh, partition_spec(("batch",)))
+
+
+def place(values: Any, sharding: Sharding | None) -> Any:
+    """Puts host arrays onto the mesh, explicitly (allowed under a transfer guard).
+
+    Where the mesh spans several processes each sends its own devices their parts; nothing is compared between processes, as `jax.device_put` would do.
+
+    Args:
+      values: tree of numpy arrays or scalars, the same in every process.
+      sharding: of every leaf; None is the default device.
+    """
+    if sharding is None or sharding.is_fully_addressable:
+        return jax.device_put(values, sharding)
+
+    def placed(leaf):
+        array = np.asarray(leaf)
+        return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+    with jax.transfer_guard_host_to_device("allow"):
+        return jax.tree.map(placed, values)
+
+
+def place_share(values: Any, sharding: NamedSharding) -> Any:
+    """Puts this process's share of a batch (:func:`rows_of_process`) onto its devices; see :func:`place`."""
+    with jax.transfer_guard_host_to_device("allow"):
+        return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(sharding, leaf), values)
+
+
+def rows_of_process(sharding: NamedSharding, rows: int) -> tuple[int, int]:
+    """Which of the equal shares of a batch this process feeds: (share, shares).
+
+    Processes whose devices hold the same rows (a tensor axis that spans them) feed the same share. Where the mesh gives a process rows that do
+    not lie together, it fills them with its share in order: the batch is permuted, which no sum over it can see.
+
+    Args:
+      sharding: of an array whose first axis is the batch.
+      rows: sequences of the batch.
+
+    Raises:
+      ConfigError: two processes hold rows that overlap without being the same.
+    """
+    held: dict[int, set[int]] = {}
+    for device, index in sharding.devices_indices_map((rows,)).items():
+        held.setdefault(device.process_index, set()).update(range(rows)[index[0]])
+    shares = sorted({tuple(sorted(rows_held)) for rows_held in held.values()})
+    if sum(map(len, shares)) != rows or len({len(share) for share in shares}) > 1:
+        raise ConfigError(
+            f"the mesh cuts a batch of {rows} rows across hosts unevenly",
+            "choose ExecutionConfig.tensor so that it divides the devices of a host, or is a multiple of them",
+        )
+    return shares.index(tuple(sorted(held[jax.process_index()]))), len(shares)
 
 
 def with_rules(mesh: Mesh, function: Callable[ArgumentsT, ResultT]) -> Callable[ArgumentsT, ResultT]:

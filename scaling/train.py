@@ -4,12 +4,13 @@ Interrupt it (SIGTERM, Ctrl-C) and it saves and exits with code 75; kill it and 
 continues. `--run_dir` trains directories that `launch.sweep` froze, several in one process.
 """
 
+import functools
 import sys
 from collections.abc import Sequence
 
 from absl import flags
 
-from scaling import gin_files, run_directory, run_stores, verbs
+from scaling import distributed, gin_files, run_directory, run_stores, verbs
 from scaling.accounting.flops import training_flops_per_token
 from scaling.accounting.parameters import count_parameters
 from scaling.errors import EXIT_BAD_INPUT, BadInputError, ConfigError, DivergedError, PlumblineError
@@ -41,8 +42,9 @@ def _frozen() -> list[str]:
         print(f"{spec.run_id} {spec.kind:8} {_described(spec.config)}")
     if _DRY_RUN.value:
         return []
-    directories = run_directory.freeze(_ROOT.value, loaded, stores, name=_NAME.value)
-    return [str(directories[0].path)]
+    distributed.start()
+    freeze = functools.partial(run_directory.freeze, _ROOT.value, loaded, stores, name=_NAME.value)
+    return distributed.on_lead(lambda: [str(freeze()[0].path)])
 
 
 def _described(config: RunConfig) -> str:
@@ -58,6 +60,7 @@ def _train(paths: Sequence[str]) -> None:
     # Imported here, so that --help, --dry_run and configuration errors need no JAX.
     from scaling.training.family import train_directories
 
+    distributed.start()
     statuses = train_directories(paths)
     bad = [name for name, status in statuses.items() if status == "bad_input"]
     failed = [name for name, status in statuses.items() if status == "failed"]

@@ -44,14 +44,14 @@ _REPETITIONS = 10
 
 
 def peak_flops(compute_dtype: ComputeDtype) -> float | None:
-    """Peak FLOP/s of all devices of this process together, or None where none is known.
+    """Peak FLOP/s of all devices of the run together, or None where none is known.
 
-    Accelerators: the published figure times the devices, for bfloat16 only. CPU: measured once per process; simulated host devices share the cores and
-    count once.
+    Accelerators: the published figure times the devices, for bfloat16 only. CPU: measured once per process and taken
+    times the processes; simulated host devices share the cores and count once.
     """
-    device = jax.devices()[0]
+    device = jax.local_devices()[0]
     if device.platform == "cpu":
-        return measured_matmul_peak(compute_dtype)
+        return measured_matmul_peak(compute_dtype) * jax.process_count()
     published = PUBLISHED_PEAKS.get(device.device_kind)
     if published is None or compute_dtype != "bfloat16":
         return None
@@ -66,7 +66,7 @@ def measured_matmul_peak(compute_dtype: ComputeDtype) -> float:
     """
     # Called at the start of runs that forbid implicit transfers; the seed is one.
     with jax.transfer_guard("allow"):
-        device = jax.devices()[0]
+        device = jax.local_devices()[0]
         matrix = jax.device_put(jnp.ones((_MATRIX, _MATRIX), compute_dtype), device)
         multiply = jax.jit(lambda a, b: product("ij,jk->ik", a, b, compute_dtype))
         multiply(matrix, matrix).block_until_ready()

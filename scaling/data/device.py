@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from scaling import mesh as meshes
 from scaling.data.batches import Batch
 from scaling.data.config import DataConfig
 from scaling.data.store import Split
@@ -58,7 +59,7 @@ def device_tables(split: Split, sharding: jax.sharding.Sharding | None = None) -
       split: an opened split.
       sharding: replicated over the mesh as a rule; None takes the default device.
     """
-    return DeviceTables(jax.device_put(np.asarray(split.tokens), sharding), split.eos_id)
+    return DeviceTables(meshes.place(np.asarray(split.tokens), sharding), split.eos_id)
 
 
 def gather(tables: DeviceTables, windows: jax.Array, length: int, isolate_documents: bool = True) -> Batch:

@@ -13,6 +13,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from scaling import distributed
 from scaling.errors import CheckpointError, OutputError
 from scaling.run_directory import is_remote
 
@@ -77,7 +78,7 @@ class Checkpoints:
         """
         if step in self._manager.all_steps():
             return
-        self._require_room(sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
+        distributed.on_lead(lambda: self._require_room(sum(leaf.nbytes for leaf in jax.tree.leaves(state))))
         # On CPU Orbax may read the live buffers while the next step, which owns them by donation, writes to them.
         snapshot = jax.tree.map(jnp.copy, state)
         with _write_errors(self._directory):

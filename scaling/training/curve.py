@@ -28,12 +28,22 @@ class RunDivergedError(DivergedError):
 
 
 class Curve:
-    """Observes steps in order and times only what the device has finished."""
+    """Observes steps in order and times only what the device has finished.
 
-    def __init__(self, attempt: Attempt, first_step: int, last_step: int, batch_tokens: int):
-        """Opens the curve of an attempt that will take steps first_step .. last_step - 1."""
+    Attributes:
+      device_seconds: of the finished steps, compilation and pauses excluded; of a step that several runs took together, this run's share.
+      last_loss: of the last finished step.
+    """
+
+    def __init__(self, attempt: Attempt, first_step: int, last_step: int, batch_tokens: int, *, writes: bool = True):
+        """Opens the curve of an attempt that will take steps first_step .. last_step - 1.
+
+        Of several processes that train one run all observe, and one writes.
+        """
         self._path = attempt.path / "metrics.jsonl"
-        self._path.touch()
+        self._writes = writes
+        if writes:
+            self._path.touch()
         self._row_every = max(1, (last_step - first_step) // _ROWS)
         self._last_step = last_step
         self._batch_tokens = batch_tokens
@@ -41,12 +51,18 @@ class Curve:
         self._resumed_at: float | None = None
         self._losses: list[float] = []
         self._timed_steps = 0
+        self._timed_seconds = 0.0
         self.device_seconds = 0.0
         self.last_loss = math.nan
 
     @property
     def tokens_per_second(self) -> float:
-        """Mean over the finished steps, compilation and pauses excluded; 0 before the second step."""
+        """The pace of this run: mean over the finished steps, compilation and pauses excluded; 0 before the second step."""
+        return self._timed_steps * self._batch_tokens / self._timed_seconds if self._timed_seconds else 0.0
+
+    @property
+    def tokens_per_device_second(self) -> float:
+        """What the device does: :attr:`tokens_per_second`, of all runs together where several are trained side by side."""
         return self._timed_steps * self._batch_tokens / self.device_seconds if self.device_seconds else 0.0
 
     @property
@@ -54,19 +70,20 @@ class Curve:
         """Since the attempt began."""
         return time.monotonic() - self._started
 
-    def observe(self, step: int, metrics: StepMetrics, learning_rate: float) -> None:
+    def observe(self, step: int, metrics: StepMetrics, learning_rate: float, share: float = 1.0) -> None:
         """Waits for a dispatched step and notes it.
 
         Args:
           step: zero-based number of the step.
           metrics: still on the device.
           learning_rate: that the step used.
+          share: of the step's seconds that count as this run's.
 
         Raises:
           RunDivergedError: the loss or the gradient is not finite.
         """
         loss, gradient_norm = (float(value) for value in jax.device_get(metrics))
-        self._tick()
+        self._tick(share)
         if not (math.isfinite(loss) and math.isfinite(gradient_norm)):
             raise RunDivergedError(
                 f"diverged after step {step}: loss {loss}, gradient norm {gradient_norm}; a lower ScheduleConfig.peak or a "
@@ -85,13 +102,16 @@ class Curve:
 
     def write_row(self, row: dict[str, Any]) -> None:
         """Appends a row; rows of one step are merged by readers."""
+        if not self._writes:
+            return
         with self._path.open("a") as handle:
             handle.write(json.dumps(row, allow_nan=False) + "\n")
 
-    def _tick(self) -> None:
+    def _tick(self, share: float) -> None:
         now = time.monotonic()
         if self._resumed_at is not None:
-            self.device_seconds += now - self._resumed_at
+            self._timed_seconds += now - self._resumed_at
+            self.device_seconds += share * (now - self._resumed_at)
             self._timed_steps += 1
         self._resumed_at = now
 

@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Iterable
 from typing import Literal
 
+from scaling import distributed
 from scaling.errors import BadInputError, InterruptedRunError, os_errors_as_bad_input
 from scaling.run_directory import BusyError, RunDirectory, Status
 from scaling.training.interruption import Interruption
@@ -64,14 +65,21 @@ def _train_isolated(directory: RunDirectory, interruption: Interruption) -> Outc
             return train_run(directory, interruption)
     except InterruptedRunError:
         raise
-    except BusyError as error:
+    except Exception as error:
+        if distributed.process_count() > 1:
+            # Its peers may not have failed, and wait for it in a collective: only all together can begin the next run.
+            raise
+        return _reported(directory, error)
+
+
+def _reported(directory: RunDirectory, error: Exception) -> Outcome:
+    """Prints why a run failed, and goes on: a fault of one run must not cost the others of its group."""
+    if isinstance(error, BusyError):
         print(f"error: {error}", file=sys.stderr, flush=True)
         return "failed"
-    except BadInputError as error:
+    if isinstance(error, BadInputError):
         print(f"error: {directory.path.name}: {error}", file=sys.stderr, flush=True)
         return "bad_input"
-    except (
-        Exception
-    ):  # A fault of one run must not cost the others of its group; it is printed and shows in the exit code.
-        print(f"error: {directory.path.name} failed:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
-        return "failed"
+    trace = "".join(traceback.format_exception(error))
+    print(f"error: {directory.path.name} failed:\n{trace}", file=sys.stderr, flush=True)
+    return "failed"

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Protocol
 
-import jax
 import numpy as np
 
+from scaling import mesh as meshes
 from scaling.data import batches, device
 from scaling.data.batches import Batch
 from scaling.data.prefetch import prefetched_batches
@@ -49,7 +49,7 @@ class DeviceFeed:
 
     def __call__(self, state: TrainState, step: int, rates: Rates) -> tuple[TrainState, StepMetrics]:
         windows = batches.window_indices(step, self._train_step.key.batch_size, self._num_windows, self._seed)
-        windows, rates = jax.device_put((windows.astype(np.int32), rates), self._train_step.replicated)
+        windows, rates = meshes.place((windows.astype(np.int32), rates), self._train_step.replicated)
         return self._train_step.step_on_windows(state, self._tables, windows, rates)
 
 
@@ -61,6 +61,7 @@ class HostFeed:
     ):
         """Starts reading at `first_step`."""
         self._train_step = train_step
+        share, shares = meshes.rows_of_process(train_step.batch_sharding, train_step.key.batch_size)
         self._batches: Iterator[Batch] = prefetched_batches(
             split,
             length=train_step.key.sequence_length,
@@ -69,8 +70,8 @@ class HostFeed:
             start_step=first_step,
             num_steps=last_step,
             isolate_documents=data.isolate_documents,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
+            process_index=share,
+            process_count=shares,
         )
         self._next_step = first_step
 
@@ -79,5 +80,5 @@ class HostFeed:
             raise ValueError(f"steps must be asked for in order: expected {self._next_step}, got {step}")
         self._next_step += 1
         sharding = self._train_step.batch_sharding
-        batch = Batch(*(jax.make_array_from_process_local_data(sharding, array) for array in next(self._batches)))
-        return self._train_step.step(state, batch, jax.device_put(rates, self._train_step.replicated))
+        batch = meshes.place_share(next(self._batches), sharding)
+        return self._train_step.step(state, batch, meshes.place(rates, self._train_step.replicated))

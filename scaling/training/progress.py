@@ -9,7 +9,15 @@ from typing import TextIO
 class ProgressLine:
     """Prints at most one line every few seconds; on a terminal the line is rewritten in place."""
 
-    def __init__(self, label: str, total_tokens: int, stream: TextIO | None = None, every_seconds: float = 5.0):
+    def __init__(
+        self,
+        label: str,
+        total_tokens: int,
+        stream: TextIO | None = None,
+        every_seconds: float = 5.0,
+        *,
+        silent: bool = False,
+    ):
         """Starts the clock.
 
         Args:
@@ -17,7 +25,9 @@ class ProgressLine:
           total_tokens: tokens at which the run is finished.
           stream: where lines go; standard output by default.
           every_seconds: least time between lines.
+          silent: prints nothing; for processes beside the one that speaks for the run.
         """
+        self._silent = silent
         self._label = label
         self._total_tokens = total_tokens
         self._stream = stream or sys.stdout
@@ -35,7 +45,7 @@ class ProgressLine:
           convention: how FLOPs are counted for `mfu`.
         """
         now = time.monotonic()
-        if now - self._last < self._every_seconds:
+        if self._silent or now - self._last < self._every_seconds:
             return
         self._last = now
         utilisation = f" | MFU {mfu:.1%} ({convention})" if mfu is not None else ""
@@ -48,6 +58,8 @@ class ProgressLine:
 
     def note(self, text: str) -> None:
         """Prints an event on a line of its own."""
+        if self._silent:
+            return
         print(f"{self._start()}{self._label} | {text}", file=self._stream, flush=True)
 
     def _write(self, line: str) -> None:

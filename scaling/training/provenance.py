@@ -64,7 +64,12 @@ def _git(*arguments: str) -> str:
 def device() -> dict[str, Any]:
     """The accelerator, or the processor and how many of its cores this process may use."""
     first = jax.devices()[0]
-    facts = {"platform": first.platform, "kind": first.device_kind, "count": jax.device_count()}
+    facts = {
+        "platform": first.platform,
+        "kind": first.device_kind,
+        "count": jax.device_count(),
+        "processes": jax.process_count(),
+    }
     if first.platform == "cpu":
         facts |= {"kind": _processor(), "cores": len(os.sched_getaffinity(0))}
     return facts

@@ -4,14 +4,14 @@ import contextlib
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
 
+from scaling import distributed, run_stores
 from scaling import mesh as meshes
-from scaling import run_stores
 from scaling.accounting import flops
 from scaling.data.store import TokenStore
 from scaling.errors import InterruptedRunError
@@ -38,16 +38,22 @@ class Session:
     store: TokenStore
     texts: list[HeldOutText]
     train_step: TrainStep
-    feed: Feed
+    # None for a member of a population, whose steps that population takes.
+    feed: Feed | None
     checkpoints: Checkpoints
     curve: Curve
     progress: ProgressLine
     utilisation: outcome.Utilisation
     interruption: Interruption
+    # Runs that are trained side by side, this one among them.
+    population: int = 1
 
 
 def train_run(directory: RunDirectory, interruption: Interruption) -> Status:
     """Trains a run from where its checkpoints left off, and writes its record.
+
+    Several processes train it together (:mod:`scaling.distributed`): the first holds the lock and writes everything but the checkpoints, to which
+    each adds what its devices hold.
 
     Args:
       directory: frozen by :func:`scaling.run_directory.freeze`; a branch finds its trunk beside it.
@@ -63,19 +69,33 @@ def train_run(directory: RunDirectory, interruption: Interruption) -> Status:
     """
     # Before the lock, which is a file: what is no run directory is left as it is.
     _ = directory.spec
-    with directory.lock():
-        record = directory.record()
+    with contextlib.ExitStack() as held:
+        distributed.on_lead(lambda: held.enter_context(directory.lock()))
+        record = distributed.on_lead(directory.record)
         if record is not None:
             return record["status"]
-        with _session(directory, interruption) as session:
+        with open_session(directory, interruption) as session:
             return _train_and_record(session)
 
 
 @contextlib.contextmanager
-def _session(directory: RunDirectory, interruption: Interruption) -> Iterator[Session]:
+def open_session(
+    directory: RunDirectory,
+    interruption: Interruption,
+    *,
+    train_step_of: Callable[[StepKey], TrainStep] = train_step_for,
+    population: int = 1,
+) -> Iterator[Session]:
+    """Begins an attempt at a run whose lock is held; whatever ends it is written into that attempt.
+
+    Args:
+      directory, interruption: see :func:`train_run`.
+      train_step_of: the programs that evaluate and restore the run.
+      population: how many runs are trained side by side; above 1 the session has no feed of its own.
+    """
     spec = directory.spec
-    store, texts = _open_texts(spec)
-    train_step = train_step_for(StepKey.of(spec.config))
+    store, texts = distributed.together(lambda: _open_texts(spec))
+    train_step = train_step_of(StepKey.of(spec.config))
     if texts:
         meshes.check_evaluation_rows(train_step.mesh, spec.config.evaluation.batch_size)
     split = store.split(spec.config.data.split)
@@ -83,13 +103,17 @@ def _session(directory: RunDirectory, interruption: Interruption) -> Iterator[Se
     with _closing(
         Checkpoints(directory.checkpoints, spec.config.checkpoint.keep, sorted(branch_points))
     ) as checkpoints:
-        if checkpoints.latest() is None:
+        latest = distributed.on_lead(checkpoints.latest)
+        if latest is None:
             _require_trunk(directory, spec)
-        first_step = max(checkpoints.latest() or 0, spec.first_step)
-        feed = make_feed(train_step, spec.config.data, split, spec.config.seed, first_step, spec.last_step)
+        first_step = max(latest or 0, spec.first_step)
+        feed = None
+        if population == 1:
+            feed = make_feed(train_step, spec.config.data, split, spec.config.seed, first_step, spec.last_step)
         utilisation = outcome.Utilisation.of(spec.config)
         # After everything that can refuse the run, so that bad input leaves no unfinished attempt.
-        attempt = directory.start_attempt(provenance.start_facts(first_step))
+        attempt = distributed.on_lead(lambda: directory.start_attempt(provenance.start_facts(first_step)))
+        lead = distributed.is_lead()
         session = Session(
             spec=spec,
             branch_points=branch_points,
@@ -100,17 +124,19 @@ def _session(directory: RunDirectory, interruption: Interruption) -> Iterator[Se
             train_step=train_step,
             feed=feed,
             checkpoints=checkpoints,
-            curve=Curve(attempt, first_step, spec.last_step, spec.config.batch_tokens),
-            progress=ProgressLine(spec.name or spec.run_id, spec.last_step * spec.config.batch_tokens),
+            curve=Curve(attempt, first_step, spec.last_step, spec.config.batch_tokens, writes=lead),
+            progress=ProgressLine(spec.name or spec.run_id, spec.last_step * spec.config.batch_tokens, silent=not lead),
             utilisation=utilisation,
             interruption=interruption,
+            population=population,
         )
         try:
             yield session
         except BaseException as error:
             # A full disk refuses this file too; the error that ended the run is the one to report.
             with contextlib.suppress(OSError):
-                attempt.finish(_status_of(error), reason=str(error), **_spent(session))
+                if lead:
+                    attempt.finish(_status_of(error), reason=str(error), **_spent(session))
             raise
 
 
@@ -128,14 +154,14 @@ def _closing(checkpoints: Checkpoints) -> Iterator[Checkpoints]:
 
 def _train_and_record(session: Session) -> Status:
     try:
-        state = _take_steps(session, _initial_state(session))
+        state = _take_steps(session, initial_state(session))
         texts = session.texts if session.spec.kind != "trunk" else []
         losses = _evaluate(session, state, session.spec.last_step, texts)
     except RunDivergedError as error:
         session.progress.note(str(error))
-        return _conclude(session, "diverged", {}, str(error), error.last_good_step)
+        return conclude(session, "diverged", {}, str(error), error.last_good_step)
     session.checkpoints.wait()
-    return _conclude(session, "completed", losses, "", session.spec.last_step)
+    return conclude(session, "completed", losses, "", session.spec.last_step)
 
 
 def _take_steps(session: Session, state: TrainState) -> TrainState:
@@ -169,15 +195,17 @@ def learning_rate(spec: Spec, step: int) -> float:
 
 
 def _stops_here(session: Session, done: int) -> bool:
-    return session.interruption.requested or _saves_here(session, done) or _evaluates_here(session, done)
+    return session.interruption.requested or saves_here(session, done) or evaluates_here(session, done)
 
 
-def _saves_here(session: Session, done: int) -> bool:
+def saves_here(session: Session, done: int) -> bool:
+    """Whether the state after `done` steps is to be kept."""
     periodic = _is_due(session, done, session.spec.config.checkpoint.every_tokens)
     return periodic or done == session.spec.last_step or done in session.branch_points
 
 
-def _evaluates_here(session: Session, done: int) -> bool:
+def evaluates_here(session: Session, done: int) -> bool:
+    """Whether the run is evaluated on its way after `done` steps."""
     due = _is_due(session, done, session.spec.config.evaluation.every_tokens)
     return due and done != session.spec.last_step
 
@@ -189,10 +217,10 @@ def _is_due(session: Session, done: int, every_tokens: int) -> bool:
 
 def _at_boundary(session: Session, state: TrainState, done: int) -> None:
     session.curve.pause()
-    if _saves_here(session, done) or session.interruption.requested:
+    if saves_here(session, done) or session.interruption.requested:
         session.checkpoints.save(done, state)
     _stop_if_asked(session, done)
-    if _evaluates_here(session, done):
+    if evaluates_here(session, done):
         losses = _evaluate(session, state, done, session.texts[:1])
         session.curve.write_row(
             {"step": done, "held_out": {name: loss.nats_per_token for name, loss in losses.items()}}
@@ -219,7 +247,7 @@ def _evaluate(session: Session, state: TrainState, done: int, texts: list[HeldOu
     train_step = session.train_step
 
     def token_nats(parameters, batch):
-        return jax.device_get(train_step.token_nats(parameters, jax.device_put(batch, train_step.batch_sharding)))
+        return jax.device_get(train_step.token_nats(parameters, meshes.place(batch, train_step.batch_sharding)))
 
     def stop_if_asked():
         if session.interruption.requested:
@@ -243,9 +271,10 @@ def _evaluate(session: Session, state: TrainState, done: int, texts: list[HeldOu
     return losses
 
 
-def _initial_state(session: Session) -> TrainState:
+def initial_state(session: Session) -> TrainState:
+    """The state from which an attempt continues: its last checkpoint, its trunk's, or a new one."""
     spec, train_step = session.spec, session.train_step
-    latest = session.checkpoints.latest()
+    latest = distributed.on_lead(session.checkpoints.latest)
     if latest is not None:
         return session.checkpoints.restore(latest, train_step.abstract_state())
     if spec.parent:
@@ -269,7 +298,7 @@ def _trunk_state(session: Session) -> TrainState:
 
 def _divergence_of_trunk(directory: RunDirectory, spec: Spec) -> int | None:
     """The last good step of a branch's trunk when that diverged before they part."""
-    record = RunDirectory(directory.path.parent / spec.parent.run_id).record()
+    record = distributed.on_lead(RunDirectory(directory.path.parent / spec.parent.run_id).record)
     if record and record["status"] == "diverged" and record["last_good_step"] < spec.parent.step:
         return record["last_good_step"]
     return None
@@ -314,13 +343,18 @@ def _show_progress(session: Session, done: int) -> None:
     )
 
 
-def _conclude(
+def conclude(
     session: Session, status: Status, losses: dict[str, DomainLoss], reason: str, last_good_step: int
 ) -> Status:
-    session.attempt.finish(status, reason=reason, **_spent(session))
-    record = outcome.record(session, status, losses, reason, last_good_step)
-    session.directory.write_record(record)
-    session.progress.note(outcome.summary(record))
+    """Writes the end of the attempt and the record of the run."""
+
+    def write() -> None:
+        session.attempt.finish(status, reason=reason, **_spent(session))
+        record = outcome.record(session, status, losses, reason, last_good_step)
+        session.directory.write_record(record)
+        session.progress.note(outcome.summary(record))
+
+    distributed.on_lead(write)
     return status
 
 

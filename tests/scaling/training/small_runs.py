@@ -45,7 +45,13 @@ def train(root: pathlib.Path, run: RunConfig) -> list[RunDirectory]:
 def final_parameters(directory: RunDirectory) -> dict[str, np.ndarray]:
     """The parameters of the last checkpoint, by path."""
     with ocp.CheckpointManager(directory.checkpoints, item_handlers=ocp.StandardCheckpointHandler()) as manager:
-        state = manager.restore(manager.latest_step(), args=ocp.args.StandardRestore())
+        # A target on this process's device: the run may have been trained by several processes.
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        target = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
+            manager.item_metadata(manager.latest_step()),
+        )
+        state = manager.restore(manager.latest_step(), args=ocp.args.StandardRestore(target))
     leaves = jax.tree_util.tree_leaves_with_path(state["parameters"])
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
 
