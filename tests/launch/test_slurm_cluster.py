@@ -15,6 +15,7 @@ from launch import states
 from launch.engines.engine import Job
 from launch.engines.slurm.engine import SlurmEngine
 from tests.launch import slurm_cluster
+from tests.launch.conftest import SEEDS
 
 FAKE_RUN_ONE = pathlib.Path(__file__).with_name("fake_run_one.py")
 
@@ -45,6 +46,11 @@ def fake_trainers(monkeypatch, tmp_path):
         return made
 
     monkeypatch.setattr(SlurmEngine, "task", task)
+
+
+def seeds(*values: int) -> str:
+    """A sweep over seeds."""
+    return SEEDS.format(values=values)
 
 
 def engine(**settings) -> SlurmEngine:
@@ -89,7 +95,7 @@ def logs(lab) -> str:
 
 def test_an_array_trains_every_run_once_and_two_at_a_time(cluster, lab, fake_trainers, monkeypatch):
     monkeypatch.setenv("FAKE_SECONDS", "1")
-    units = lab.frozen_units(seeds(range(6)))
+    units = lab.frozen_units(seeds(*range(6)))
     slurm = engine(parallelism=2)
     handles = submit(slurm, lab, units)
     assert [re.fullmatch(r"\d+_(\d)", handle).group(1) for handle in handles] == list("012345")
@@ -106,17 +112,11 @@ def test_an_array_trains_every_run_once_and_two_at_a_time(cluster, lab, fake_tra
     assert "waiting" not in slurm.poll(handles).values()
 
 
-def seeds(values) -> str:
-    from tests.launch.conftest import SEEDS
-
-    return SEEDS.format(values=tuple(values))
-
-
 def test_a_task_that_is_warned_saves_goes_back_to_the_queue_and_continues_where_it_was(
     cluster, lab, fake_trainers, monkeypatch
 ):
     monkeypatch.setenv("FAKE_SECONDS", "6")
-    (unit,) = lab.frozen_units(seeds([1]))
+    (unit,) = lab.frozen_units(seeds(1))
     (handle,) = submit(engine(), lab, [unit])
     wait(lambda: step(unit) > 0, "first step")
     subprocess.run(["scancel", "--signal=USR2", handle], check=True)
@@ -130,21 +130,22 @@ def test_a_task_that_is_warned_saves_goes_back_to_the_queue_and_continues_where_
 
 def test_a_preemption_by_a_higher_partition_saves_within_its_grace_time(cluster, lab, fake_trainers, monkeypatch):
     monkeypatch.setenv("FAKE_SECONDS", "8")
-    (unit,) = lab.frozen_units(seeds([2]))
+    (unit,) = lab.frozen_units(seeds(2))
     (handle,) = submit(engine(partition="low", options={"exclusive": "user"}), lab, [unit])
     wait(lambda: step(unit) > 0, "first step")
     urgent = ["sbatch", "--partition=high", "--exclusive", "--output=/dev/null", "--wrap=sleep 2"]
     subprocess.run(urgent, check=True, capture_output=True)
+    wait(lambda: "Requeued job" in logs(lab), "requeue", seconds=15)
     wait(lambda: all_done([unit]), "end of the preempted task")
     first, second = unit.directories[0].attempts()
     assert first.end["status"] == "interrupted" and second.first_step == first.metrics()[-1]["step"]
     written = steps_written(unit)
-    assert written == sorted(set(written))
+    assert written == sorted(set(written)), "no step was computed twice"
 
 
 def test_a_cancelled_task_saves_and_stays_away(cluster, lab, fake_trainers, monkeypatch):
     monkeypatch.setenv("FAKE_SECONDS", "30")
-    (unit,) = lab.frozen_units(seeds([3]))
+    (unit,) = lab.frozen_units(seeds(3))
     slurm = engine()
     (handle,) = submit(slurm, lab, [unit])
     wait(lambda: step(unit) > 0, "first step")
@@ -159,7 +160,7 @@ def test_a_cancelled_task_saves_and_stays_away(cluster, lab, fake_trainers, monk
 def test_a_killed_slurmstepd_leaves_no_second_writer(cluster, lab, fake_trainers, monkeypatch):
     """Its tasks are orphans: Slurm thinks them dead, and starts the job again while they could still write."""
     monkeypatch.setenv("FAKE_SECONDS", "10")
-    (unit,) = lab.frozen_units(seeds([4]))
+    (unit,) = lab.frozen_units(seeds(4))
     (handle,) = submit(engine(), lab, [unit])
     wait(lambda: step(unit) > 0, "first step")
     trainer = int((lab.root / "journal.txt").read_text().split()[1])
@@ -176,7 +177,7 @@ def test_a_killed_slurmstepd_leaves_no_second_writer(cluster, lab, fake_trainers
 
 def test_a_crash_is_tried_again_within_the_task_and_a_refusal_is_not(cluster, lab, fake_trainers, monkeypatch):
     monkeypatch.setenv("FAKE_BEHAVIOUR", '{"5": "crash_once", "6": "refuse"}')
-    units = lab.frozen_units(seeds([5, 6]))
+    units = lab.frozen_units(seeds(5, 6))
     slurm = engine()
     handles = submit(slurm, lab, units)
     wait(lambda: set(slurm.poll(handles).values()) == {"ended"}, "end")
