@@ -124,16 +124,45 @@ class HeldOutText:
           isolate_documents: as in training.
           after_batch: called after each batch; may raise to stop (signals).
         """
+
+        def of_one(parameters: Any, batch: batches.Batch) -> np.ndarray:
+            return np.asarray(token_nats(parameters, batch))[None]
+
+        return self.evaluate_members(of_one, parameters, 1, config, length, isolate_documents, after_batch)[0]
+
+    def evaluate_members(
+        self,
+        token_nats: Callable[[Any, batches.Batch], Any],
+        parameters: Any,
+        members: int,
+        config: EvaluationConfig,
+        length: int,
+        isolate_documents: bool,
+        after_batch: Callable[[], None],
+    ) -> list[DomainLoss]:
+        """The losses of several models at once, each as :meth:`evaluate` measures it.
+
+        Args:
+          token_nats: from the parameters of all and a batch to nats [P, B, T], of which the first `members` count.
+          parameters: of the models, stacked.
+          members: how many models.
+          config, length, isolate_documents, after_batch: see :meth:`evaluate`.
+        """
         split = self.store.split(self.domain.split)
         plan = batches.evaluation_plan(split, length, config.batch_size, self.domain.max_tokens)
-        sums = DocumentSums.zeros(split.num_documents)
+        sums = [DocumentSums.zeros(split.num_documents) for _ in range(members)]
         for evaluated in batches.evaluation_batches(split, plan, isolate_documents):
-            sums.add(evaluated, np.asarray(token_nats(parameters, evaluated.batch)), self.store.token_bytes)
+            nats_PxBxT = np.asarray(token_nats(parameters, evaluated.batch))
+            for member, nats_BxT in zip(sums, nats_PxBxT[:members], strict=True):
+                member.add(evaluated, nats_BxT, self.store.token_bytes)
             after_batch()
         # Where documents are not isolated, their first tokens count too, and the store states no entropy of that.
         entropy = self.store.entropy(length) if isolate_documents else None
-        return dataclasses.replace(
-            sums.loss(),
-            entropy_nats_per_token=entropy and entropy.nats,
-            entropy_error=entropy and entropy.error,
-        )
+        return [
+            dataclasses.replace(
+                member.loss(),
+                entropy_nats_per_token=entropy and entropy.nats,
+                entropy_error=entropy and entropy.error,
+            )
+            for member in sums
+        ]

@@ -139,12 +139,13 @@ def _times(per_token: float | None, tokens: int) -> float | None:
 
 
 def _speed_facts(session: "Session") -> dict[str, Any]:
-    speed = session.curve.tokens_per_second
+    curve = session.curve
     ends = [attempt.end for attempt in session.directory.attempts()]
     return {
-        "tokens_per_second": speed,
+        "tokens_per_second": curve.tokens_per_second,
+        "population": session.population,
         "mfu": {
-            "value": session.utilisation.mfu(speed),
+            "value": session.utilisation.mfu(curve.tokens_per_device_second),
             "convention": flops.MFU_CONVENTION_TEXT,
             "peak_flops": session.utilisation.peak_flops,
         },
