@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from align.models.log_probabilities import hidden_states
-from align.sequences import Sequences
+from align.sequences import Sequences, positions, segment_ids
 from scaling.models.transformer import Transformer
 
 HeadInit = Literal["stiennon", "zero"]
@@ -39,6 +39,7 @@ def sequence_scalars(
     model: Transformer, parameters: Mapping[str, Any], head: Mapping[str, jax.Array], sequences: Sequences
 ) -> jax.Array:
     """The head at the last token of each completion (by its length, never by an id): float32 [B]."""
-    hidden_BxTxD = hidden_states(model, parameters, sequences)
-    last_BxD = jnp.take_along_axis(hidden_BxTxD, (sequences.lengths - 1)[:, None, None], axis=1)[:, 0]
-    return jnp.einsum("bd,d->b", last_BxD, head["kernel"]) + head["bias"]
+    hidden_Bx1xD = model.hidden_states_at(
+        parameters, sequences.tokens, segment_ids(sequences), positions(sequences), (sequences.lengths - 1)[:, None]
+    )
+    return jnp.einsum("bd,d->b", hidden_Bx1xD[:, 0], head["kernel"]) + head["bias"]

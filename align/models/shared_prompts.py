@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 
 from align.models.log_probabilities import hidden_states, predicted_log_probs
-from align.sequences import Sequences
-from scaling.models.attention import causal_attention
-from scaling.models.transformer import Transformer
+from align.sequences import Sequences, positions, segment_ids
+from scaling.models.attention import Attend, attention_at, causal_attention, taken
+from scaling.models.transformer import LastLayer, Transformer
 
 
 class Room(NamedTuple):
@@ -44,26 +44,43 @@ def hidden_states_at(
     Returns:
       [B, K, R, D].
     """
-    batch, ranks, length = sequences_BxK.tokens.shape
-    if room.prompt + ranks * room.completion >= ranks * length:
-        apart = jax.tree.map(lambda array: array.reshape(-1, *array.shape[2:]), sequences_BxK)
-        hidden_NxTxD = hidden_states(model, parameters, apart)
-        return _taken(hidden_NxTxD, tokens_BxKxR.reshape(batch * ranks, -1)).reshape(*tokens_BxKxR.shape, -1)
+    batch, ranks, _ = sequences_BxK.tokens.shape
+    if not _shares(sequences_BxK, room):
+        hidden_NxTxD = hidden_states(model, parameters, _separate(sequences_BxK))
+        return taken(hidden_NxTxD, tokens_BxKxR.reshape(batch * ranks, -1)).reshape(*tokens_BxKxR.shape, -1)
+    tokens_BxS, positions_BxS = _packed(sequences_BxK, room)
+    attend = _attend(model, sequences_BxK, room)
+    hidden_BxSxD, _ = model.hidden_states_by(attend, None, parameters, tokens_BxS, positions_BxS)
+    columns_BxN = _columns(sequences_BxK, room, tokens_BxKxR).reshape(batch, -1)
+    return taken(hidden_BxSxD, columns_BxN).reshape(*tokens_BxKxR.shape, -1)
+
+
+def last_hidden_states(
+    model: Transformer, parameters: Mapping[str, Any], sequences_BxK: Sequences, room: Room
+) -> jax.Array:
+    """:func:`hidden_states_at` at the last token of each completion, [B, K, D]; the last layer is computed there alone."""
+    batch, ranks, _ = sequences_BxK.tokens.shape
+    last_BxKx1 = (sequences_BxK.lengths - 1)[:, :, None]
+    if not _shares(sequences_BxK, room):
+        rows = _separate(sequences_BxK)
+        hidden_Nx1xD = model.hidden_states_at(
+            parameters, rows.tokens, segment_ids(rows), positions(rows), last_BxKx1.reshape(-1, 1)
+        )
+        return hidden_Nx1xD.reshape(batch, ranks, -1)
     tokens_BxS, positions_BxS = _packed(sequences_BxK, room)
 
-    def attend(layer, cache, *q_k_v):
+    def attend_at(layer, cache, q_BxKxHxQ, *k_v):
         del layer
-        apart = (_apart(array_BxSxHxQ, room, ranks) for array_BxSxHxQ in q_k_v)
-        segment_ids_NxT = _segment_ids(sequences_BxK, room)
-        mixed_NxTxHxQ = causal_attention(*apart, segment_ids_NxT, model.compute_dtype, model.attention_chunk)
-        return _together(mixed_NxTxHxQ, room, ranks), cache
+        keys_NxTxKxQ, values_NxTxKxQ = (_apart(array_BxSxKxQ, room, ranks) for array_BxSxKxQ in k_v)
+        # The last token of a completion sees all of its row that is not padding.
+        visible_Nx1xT = (_segment_ids(sequences_BxK, room) == 1)[:, None, :]
+        q_Nx1xHxQ = q_BxKxHxQ.reshape(-1, 1, *q_BxKxHxQ.shape[2:])
+        mixed_Nx1xHxQ = attention_at(q_Nx1xHxQ, keys_NxTxKxQ, values_NxTxKxQ, visible_Nx1xT, model.compute_dtype)
+        return mixed_Nx1xHxQ.reshape(q_BxKxHxQ.shape), cache
 
-    hidden_BxSxD, _ = model.hidden_states_by(attend, None, parameters, tokens_BxS, positions_BxS)
-    prompts_BxKx1 = sequences_BxK.prompt_lengths[:, :, None]
-    first_1xKx1 = (room.prompt + jnp.arange(ranks) * room.completion)[None, :, None]
-    after_BxKxR = jnp.clip(tokens_BxKxR - prompts_BxKx1, 0, room.completion - 1)
-    columns_BxKxR = jnp.where(tokens_BxKxR < prompts_BxKx1, tokens_BxKxR, first_1xKx1 + after_BxKxR)
-    return _taken(hidden_BxSxD, columns_BxKxR.reshape(batch, -1)).reshape(*tokens_BxKxR.shape, -1)
+    last = LastLayer(_columns(sequences_BxK, room, last_BxKx1)[:, :, 0], attend_at)
+    attend = _attend(model, sequences_BxK, room)
+    return model.hidden_states_by(attend, None, parameters, tokens_BxS, positions_BxS, last)[0]
 
 
 def token_log_probs(
@@ -89,9 +106,41 @@ def sequence_scalars(
     room: Room,
 ) -> jax.Array:
     """:func:`align.models.scalar_head.sequence_scalars` of all completions: float32 [B, K]."""
-    last_BxKx1 = (sequences_BxK.lengths - 1)[:, :, None]
-    last_BxKxD = hidden_states_at(model, parameters, sequences_BxK, room, last_BxKx1)[:, :, 0]
+    last_BxKxD = last_hidden_states(model, parameters, sequences_BxK, room)
     return jnp.einsum("bkd,d->bk", last_BxKxD, head["kernel"]) + head["bias"]
+
+
+def _shares(sequences_BxK: Sequences, room: Room) -> bool:
+    """Whether rows that share their prompt have fewer columns than separate ones."""
+    _, ranks, length = sequences_BxK.tokens.shape
+    return room.prompt + ranks * room.completion < ranks * length
+
+
+def _separate(sequences_BxK: Sequences) -> Sequences:
+    return jax.tree.map(lambda array: array.reshape(-1, *array.shape[2:]), sequences_BxK)
+
+
+def _attend(model: Transformer, sequences_BxK: Sequences, room: Room) -> Attend:
+    """Each completion attends to the prompt and to itself."""
+    ranks = sequences_BxK.tokens.shape[1]
+
+    def attend(layer, cache, *q_k_v):
+        del layer
+        apart = (_apart(array_BxSxHxQ, room, ranks) for array_BxSxHxQ in q_k_v)
+        segment_ids_NxT = _segment_ids(sequences_BxK, room)
+        mixed_NxTxHxQ = causal_attention(*apart, segment_ids_NxT, model.compute_dtype, model.attention_chunk)
+        return _together(mixed_NxTxHxQ, room, ranks), cache
+
+    return attend
+
+
+def _columns(sequences_BxK: Sequences, room: Room, tokens_BxKxR: jax.Array) -> jax.Array:
+    """Where tokens of a completion's own row stand in the shared row: int32 [B, K, R]."""
+    ranks = sequences_BxK.tokens.shape[1]
+    prompts_BxKx1 = sequences_BxK.prompt_lengths[:, :, None]
+    first_1xKx1 = (room.prompt + jnp.arange(ranks) * room.completion)[None, :, None]
+    after_BxKxR = jnp.clip(tokens_BxKxR - prompts_BxKx1, 0, room.completion - 1)
+    return jnp.where(tokens_BxKxR < prompts_BxKx1, tokens_BxKxR, first_1xKx1 + after_BxKxR)
 
 
 def _packed(sequences_BxK: Sequences, room: Room) -> tuple[jax.Array, jax.Array]:
@@ -128,7 +177,3 @@ def _together(x_NxTxHxQ: jax.Array, room: Room, ranks: int) -> jax.Array:
     batch, *_, heads, features = x_BxKxTxHxQ.shape
     completions = x_BxKxTxHxQ[:, :, room.prompt :].reshape(batch, -1, heads, features)
     return jnp.concatenate([x_BxKxTxHxQ[:, 0, : room.prompt], completions], axis=1)
-
-
-def _taken(x_BxSxD: jax.Array, columns_BxR: jax.Array) -> jax.Array:
-    return jnp.take_along_axis(x_BxSxD, columns_BxR[:, :, None], axis=1)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from scaling.mesh import constrain
 from scaling.models.positions import rotate
-from scaling.models.precision import ComputeDtype, product
+from scaling.models.precision import ComputeDtype, contract, product
 from scaling.models.projections import project
 
 # Masked scores: far below any real score, and finite, so that a row with a single visible key has finite gradients.
@@ -33,6 +33,7 @@ def self_attention(
     angles: tuple[jax.Array, jax.Array] | None,
     compute_dtype: ComputeDtype,
     attend: Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, Any]],
+    columns_BxR: jax.Array | None = None,
 ) -> tuple[jax.Array, Any]:
     """Projections, rotation, attention and output projection.
 
@@ -42,21 +43,27 @@ def self_attention(
       angles: rotary cosines and sines, or None for other kinds of positions.
       compute_dtype: of the products.
       attend: :data:`Attend` of this layer and its cache.
+      columns_BxR: the columns whose queries are wanted, or None for all (R = T). `attend` gets theirs only, with all keys and values.
 
     Returns:
-      [B, T, D], and the cache that `attend` returns.
+      [B, R, D], and the cache that `attend` returns.
     """
-    q_BxTxHxQ = _heads(x_BxTxD, parameters, "query", "heads", compute_dtype)
+    q_BxRxHxQ = _heads(taken(x_BxTxD, columns_BxR), parameters, "query", "heads", compute_dtype)
     k_BxTxKxQ = _heads(x_BxTxD, parameters, "key", "kv_heads", compute_dtype)
     v_BxTxKxQ = _heads(x_BxTxD, parameters, "value", "kv_heads", compute_dtype)
     if angles is not None:
-        q_BxTxHxQ, k_BxTxKxQ = rotate(q_BxTxHxQ, angles), rotate(k_BxTxKxQ, angles)
-    mixed_BxTxHxQ, cache = attend(q_BxTxHxQ, k_BxTxKxQ, v_BxTxKxQ)
-    batch, length, _ = x_BxTxD.shape
-    y_BxTxD = project(mixed_BxTxHxQ.reshape(batch, length, -1), parameters["output"], compute_dtype)
+        q_BxRxHxQ = rotate(q_BxRxHxQ, tuple(taken(angle, columns_BxR) for angle in angles))
+        k_BxTxKxQ = rotate(k_BxTxKxQ, angles)
+    mixed_BxRxHxQ, cache = attend(q_BxRxHxQ, k_BxTxKxQ, v_BxTxKxQ)
+    y_BxRxD = project(mixed_BxRxHxQ.reshape(*mixed_BxRxHxQ.shape[:2], -1), parameters["output"], compute_dtype)
     if "output_bias" in parameters:
-        y_BxTxD = y_BxTxD + parameters["output_bias"][None, None, :]
-    return y_BxTxD, cache
+        y_BxRxD = y_BxRxD + parameters["output_bias"][None, None, :]
+    return y_BxRxD, cache
+
+
+def taken(x_BxTxF: jax.Array, columns_BxR: jax.Array | None) -> jax.Array:
+    """Some columns of each row, [B, R, F]; None takes all as they are."""
+    return x_BxTxF if columns_BxR is None else jnp.take_along_axis(x_BxTxF, columns_BxR[:, :, None], axis=1)
 
 
 def causal_attention(
@@ -87,6 +94,37 @@ def causal_attention(
         segment_ids_BxT,
     )
     return mixed_BxKxGxTxQ.transpose(0, 3, 1, 2, 4).reshape(batch, length, heads, head_dim)
+
+
+def attention_at(
+    q_BxRxHxQ: jax.Array,
+    k_BxTxKxQ: jax.Array,
+    v_BxTxKxQ: jax.Array,
+    visible_BxRxT: jax.Array,
+    compute_dtype: ComputeDtype = "float32",
+) -> jax.Array:
+    """:func:`causal_attention` of a few queries a row.
+
+    Args:
+      q_BxRxHxQ: the queries.
+      k_BxTxKxQ, v_BxTxKxQ: of all columns.
+      visible_BxRxT: which columns a query sees; at least one.
+      compute_dtype: of the products.
+
+    Returns:
+      [B, R, H, Q].
+    """
+    batch, rows, heads, head_dim = q_BxRxHxQ.shape
+    kv_heads = k_BxTxKxQ.shape[2]
+    group = heads // kv_heads
+    q_BxRxKxGxQ = (q_BxRxHxQ / math.sqrt(head_dim)).reshape(batch, rows, kv_heads, group, head_dim)
+    q_BxKxNxQ = q_BxRxKxGxQ.transpose(0, 2, 1, 3, 4).reshape(batch, kv_heads, rows * group, head_dim)
+    scores_BxKxNxT = contract("bknd,btkd->bknt", q_BxKxNxQ, k_BxTxKxQ, compute_dtype)
+    visible_Bx1xNxT = jnp.repeat(visible_BxRxT, group, axis=1)[:, None]
+    weights_BxKxNxT = jax.nn.softmax(jnp.where(visible_Bx1xNxT, scores_BxKxNxT, _MASKED), axis=-1)
+    mixed_BxKxNxQ = contract("bknt,btkd->bknd", weights_BxKxNxT, v_BxTxKxQ, compute_dtype)
+    mixed_BxKxRxGxQ = mixed_BxKxNxQ.reshape(batch, kv_heads, rows, group, head_dim)
+    return mixed_BxKxRxGxQ.transpose(0, 2, 1, 3, 4).reshape(batch, rows, heads, head_dim)
 
 
 def cached_attention(

@@ -3,14 +3,14 @@
 import functools
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from scaling.mesh import constrain
-from scaling.models.attention import Attend, causal_attention, self_attention
+from scaling.models.attention import Attend, attention_at, causal_attention, self_attention, taken
 from scaling.models.config import TransformerConfig
 from scaling.models.feed_forward import feed_forward
 from scaling.models.norms import normalise
@@ -20,6 +20,18 @@ from scaling.models.precision import ComputeDtype, contract
 from scaling.models.projections import project
 
 _RESIDUAL_AXES = ("batch", "length", "activation_embed")
+
+
+class LastLayer(NamedTuple):
+    """The columns at which the last layer is wanted.
+
+    Attributes:
+      columns_BxR: int32.
+      attend: of these queries [B, R, H, Q] over the keys and values of all columns.
+    """
+
+    columns_BxR: jax.Array
+    attend: Attend
 
 
 class Transformer(nn.Module):
@@ -66,14 +78,30 @@ class Transformer(nn.Module):
 
         A plain function of the parameter tree: heads other than the vocabulary's (rewards, values) read the same states.
         """
+        return self.hidden_states_by(self._causal(segment_ids_BxT), None, parameters, tokens_BxT, positions_BxT)[0]
 
-        def attend(layer, cache, q_BxTxHxQ, k_BxTxKxQ, v_BxTxKxQ):
-            mixed_BxTxHxQ = causal_attention(
-                q_BxTxHxQ, k_BxTxKxQ, v_BxTxKxQ, segment_ids_BxT, self.compute_dtype, self.attention_chunk
-            )
-            return mixed_BxTxHxQ, cache
+    def hidden_states_at(
+        self,
+        parameters: Mapping[str, Any],
+        tokens_BxT: jax.Array,
+        segment_ids_BxT: jax.Array,
+        positions_BxT: jax.Array,
+        columns_BxR: jax.Array,
+    ) -> jax.Array:
+        """:meth:`hidden_states` at a few columns of each row, [B, R, D].
 
-        return self.hidden_states_by(attend, None, parameters, tokens_BxT, positions_BxT)[0]
+        The last layer's keys and values are needed at all columns; its queries, output projection and feed-forward block at these alone, and the backward
+        pass shrinks alike.
+        """
+        segment_ids_BxR = jnp.take_along_axis(segment_ids_BxT, columns_BxR, axis=1)
+        earlier_BxRxT = jnp.arange(tokens_BxT.shape[1])[None, None, :] <= columns_BxR[:, :, None]
+        visible_BxRxT = earlier_BxRxT & (segment_ids_BxR[:, :, None] == segment_ids_BxT[:, None, :])
+
+        def attend_at(layer, cache, q_BxRxHxQ, k_BxTxKxQ, v_BxTxKxQ):
+            return attention_at(q_BxRxHxQ, k_BxTxKxQ, v_BxTxKxQ, visible_BxRxT, self.compute_dtype), cache
+
+        attend, last = self._causal(segment_ids_BxT), LastLayer(columns_BxR, attend_at)
+        return self.hidden_states_by(attend, None, parameters, tokens_BxT, positions_BxT, last)[0]
 
     def hidden_states_by(
         self,
@@ -82,6 +110,7 @@ class Transformer(nn.Module):
         parameters: Mapping[str, Any],
         tokens_BxT: jax.Array,
         positions_BxT: jax.Array,
+        last: LastLayer | None = None,
     ) -> tuple[jax.Array, Any]:
         """:meth:`hidden_states` with another way to attend, which may read and change a cache on its way through the layers.
 
@@ -90,9 +119,10 @@ class Transformer(nn.Module):
           cache: handed to the first layer's attention; the next layer gets what that returns.
           parameters: the parameter tree; its "layers" stacked, or as :func:`unstacked` returns them.
           tokens_BxT, positions_BxT: as in :meth:`hidden_states`.
+          last: where the last layer is wanted; None computes it everywhere (R = T).
 
         Returns:
-          hidden states [B, T, D], and the last layer's cache.
+          hidden states [B, R, D], and the last layer's cache.
         """
         config = self.config
         x_BxTxD = _embed(parameters["embedding"], config, tokens_BxT, positions_BxT)
@@ -100,13 +130,14 @@ class Transformer(nn.Module):
         if config.positions == "rope":
             angles = rotary_angles(positions_BxT, config.rotary_dim, config.rope_theta)
 
-        def apply_layer(x_BxTxD: jax.Array, cache: Any, layer_parameters: Mapping[str, Any], layer: Any):
+        def apply_layer(attend, columns_BxR, x_BxTxD: jax.Array, cache: Any, layer_parameters: Mapping, layer: Any):
             attention = functools.partial(
                 self_attention,
                 parameters=layer_parameters["attention"],
                 angles=angles,
                 compute_dtype=self.compute_dtype,
                 attend=functools.partial(attend, layer, cache),
+                columns_BxR=columns_BxR,
             )
             transform = functools.partial(
                 feed_forward,
@@ -114,23 +145,34 @@ class Transformer(nn.Module):
                 config=config,
                 compute_dtype=self.compute_dtype,
             )
-            return _residual_block(x_BxTxD, layer_parameters, config, attention, transform)
+            return _residual_block(x_BxTxD, layer_parameters, config, attention, transform, columns_BxR)
 
-        x_BxTxD, cache = _apply_layers(
-            _rematerialised(apply_layer, self.remat, scanned=self.layers == "scan"),
-            parameters["layers"],
-            x_BxTxD,
-            cache,
-            config.depth,
-            self.layers,
-        )
+        whole = functools.partial(apply_layer, attend, None)
+        whole = _rematerialised(whole, self.remat, scanned=self.layers == "scan")
+        if last is None:
+            x_BxRxD, cache = _apply_layers(whole, parameters["layers"], x_BxTxD, cache, config.depth, self.layers)
+        else:
+            before, final = _without_last(parameters["layers"], config.depth, self.layers)
+            x_BxTxD, cache = _apply_layers(whole, before, x_BxTxD, cache, config.depth - 1, self.layers)
+            narrow = functools.partial(apply_layer, last.attend, last.columns_BxR)
+            narrow = _rematerialised(narrow, self.remat, scanned=False)
+            x_BxRxD, cache = narrow(x_BxTxD, cache, final, config.depth - 1)
         if config.norm_position == "pre":
-            x_BxTxD = normalise(x_BxTxD, parameters["final_norm"], config)
-        return x_BxTxD, cache
+            x_BxRxD = normalise(x_BxRxD, parameters["final_norm"], config)
+        return x_BxRxD, cache
 
     def logits(self, parameters: Mapping[str, Any], x_BxTxD: jax.Array) -> jax.Array:
         """Logits [B, T, V], float32, of hidden states (:meth:`hidden_states`, or some of their positions)."""
         return _head(x_BxTxD, parameters, self.config, self.compute_dtype)
+
+    def _causal(self, segment_ids_BxT: jax.Array) -> Attend:
+        def attend(layer, cache, q_BxTxHxQ, k_BxTxKxQ, v_BxTxKxQ):
+            mixed_BxTxHxQ = causal_attention(
+                q_BxTxHxQ, k_BxTxKxQ, v_BxTxKxQ, segment_ids_BxT, self.compute_dtype, self.attention_chunk
+            )
+            return mixed_BxTxHxQ, cache
+
+        return attend
 
 
 class ParameterGroup(nn.Module):
@@ -190,20 +232,32 @@ def _embed(
 
 
 def _residual_block(
-    x_BxTxD: jax.Array, parameters: Mapping[str, Any], config: TransformerConfig, attention, transform
+    x_BxTxD: jax.Array,
+    parameters: Mapping[str, Any],
+    config: TransformerConfig,
+    attention,
+    transform,
+    columns_BxR: jax.Array | None,
 ) -> tuple[jax.Array, Any]:
-    """One layer: where norms and sums stand around its two sub-layers. Returns the residual stream and attention's cache."""
+    """One layer: where norms and sums stand around its two sub-layers.
+
+    Attention reads every column and answers for those that are wanted; from there on the layer is computed at these alone.
+
+    Returns:
+      the residual stream [B, R, D] and attention's cache.
+    """
     attention_norm, feed_forward_norm = parameters["attention_norm"], parameters["feed_forward_norm"]
     if config.norm_position == "post":
-        attended_BxTxD, cache = attention(x_BxTxD)
-        x_BxTxD = normalise(x_BxTxD + attended_BxTxD, attention_norm, config)
-        return constrain(normalise(x_BxTxD + transform(x_BxTxD), feed_forward_norm, config), _RESIDUAL_AXES), cache
-    attended_BxTxD, cache = attention(normalise(x_BxTxD, attention_norm, config))
+        attended_BxRxD, cache = attention(x_BxTxD)
+        x_BxRxD = normalise(taken(x_BxTxD, columns_BxR) + attended_BxRxD, attention_norm, config)
+        return constrain(normalise(x_BxRxD + transform(x_BxRxD), feed_forward_norm, config), _RESIDUAL_AXES), cache
+    attended_BxRxD, cache = attention(normalise(x_BxTxD, attention_norm, config))
+    x_BxRxD = taken(x_BxTxD, columns_BxR)
     if config.residual == "parallel":
-        transformed_BxTxD = transform(normalise(x_BxTxD, feed_forward_norm, config))
-        return constrain(x_BxTxD + attended_BxTxD + transformed_BxTxD, _RESIDUAL_AXES), cache
-    x_BxTxD = constrain(x_BxTxD + attended_BxTxD, _RESIDUAL_AXES)
-    return constrain(x_BxTxD + transform(normalise(x_BxTxD, feed_forward_norm, config)), _RESIDUAL_AXES), cache
+        transformed_BxRxD = transform(normalise(x_BxRxD, feed_forward_norm, config))
+        return constrain(x_BxRxD + attended_BxRxD + transformed_BxRxD, _RESIDUAL_AXES), cache
+    x_BxRxD = constrain(x_BxRxD + attended_BxRxD, _RESIDUAL_AXES)
+    return constrain(x_BxRxD + transform(normalise(x_BxRxD, feed_forward_norm, config)), _RESIDUAL_AXES), cache
 
 
 def _rematerialised(layer, remat: str, scanned: bool):
@@ -226,6 +280,16 @@ def _apply_layers(apply_layer, layers: Any, x_BxTxD: jax.Array, cache: Any, dept
     for layer, parameters in enumerate(separate):
         x_BxTxD, cache = apply_layer(x_BxTxD, cache, parameters, layer)
     return x_BxTxD, cache
+
+
+def _without_last(layers: Any, depth: int, form: str) -> tuple[Any, Any]:
+    """All layers but the last, in a form that :func:`_apply_layers` takes, and the last one."""
+    if form == "scan":
+        pairs = jax.tree.map(lambda leaf: tuple(jax.lax.split(leaf, (depth - 1, 1))), layers)
+        before, last = jax.tree.transpose(jax.tree.structure(layers), jax.tree.structure((0, 0)), pairs)
+        return before, jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[1:]), last)
+    separate = layers if isinstance(layers, list) else unstacked(layers, depth)
+    return separate[:-1], separate[-1]
 
 
 def unstacked(stacked: Mapping[str, Any], depth: int) -> list[dict[str, Any]]:
