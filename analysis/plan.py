@@ -4,8 +4,9 @@ python -m analysis.plan --runs=DIR|CSV --target_flops=8e12 [--budget_seconds=600
 python -m analysis.plan --runs=DIR --target_flops=8e12 --watch=DIR [--every_seconds=30] [--threshold=2.4]     (what is running, again and again)
 python -m analysis.plan --runs=DIR --target_flops=8e12 --watch=DIR --replay                                  (finished runs, as if they were running)
 
-The first writes plan.json and plan.csv. The values of plan.csv go into a sweep file as the rows of a Zip over the bindings of size and
-tokens, once each N has been given its width; `analysis.fit_laws --seal=plan.csv` seals forecasts of the proposed runs.
+The first writes plan.json and plan.csv; `analysis.fit_laws --seal=plan.csv` seals forecasts of the proposed runs. With
+--sweep_file=OUT.gin --base_file=configs/runs/X.gin it chooses among the models that the base file can make and writes them as a sweep, which
+`launch.sweep --gin_file=OUT.gin` trains.
 """
 
 import json
@@ -19,7 +20,7 @@ from etils import epath
 
 from analysis import runs_flags, watched_runs
 from analysis.laws.errors import TableError
-from scaling import verbs
+from scaling import gin_files, verbs
 from scaling.errors import ConfigError, DataError, OutputError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from analysis.laws.planning.proposal import Knowledge, Plan
     from analysis.laws.planning.run_cost import RunCost
     from analysis.laws.tables.table import RunsTable
+    from analysis.sweep_file import BaseRun, RealCandidates
 
 _TARGET = flags.DEFINE_float(
     "target_flops", None, "C at which N is to be chosen, by the table's convention.", required=True, lower_bound=1.0
@@ -48,6 +50,20 @@ _EVERY = flags.DEFINE_float(
 )
 _THRESHOLD = flags.DEFINE_float("threshold", None, "With --watch: a loss in nats per token that a run is to beat.")
 _REPLAY = flags.DEFINE_bool("replay", False, "With --watch: when would the finished runs have been decided?")
+_SWEEP_FILE = flags.DEFINE_string(
+    "sweep_file", None, "Where the plan goes as a Gin file for launch.sweep; needs --base_file."
+)
+_BASE_FILE = flags.DEFINE_string(
+    "base_file", None, "The Gin file of the run that the sweep file includes, e.g. configs/runs/cpu_base.gin."
+)
+_SIZE_BINDING = flags.DEFINE_string("size_binding", "WIDTH", "The binding of --base_file that sets the model's size.")
+_TOKENS_BINDING = flags.DEFINE_string("tokens_binding", "TOKENS", "The binding of --base_file that sets the horizon.")
+_SIZES = flags.DEFINE_list(
+    "sizes", [], "Values of the size binding to choose from; by default every multiple of 8 that makes a model."
+)
+_SWEEP_ROOT = flags.DEFINE_string(
+    "sweep_root", None, "Sweep.root of the sweep file; by default runs/ and the file's name."
+)
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Show the plan, and write nothing.")
 
 
@@ -59,8 +75,13 @@ def main(argv: Sequence[str]) -> None:
         raise ConfigError("plan reads no Gin file and no binding", "remove --gin_file and --gin.NAME=value")
     if _SECONDS.value is not None and _FLOPS.value is not None:
         raise ConfigError("--budget_seconds and --budget_flops are both given", "give one budget")
-    if not (_OUTPUT_DIR.value or _DRY_RUN.value or _WATCH.value):
+    if not (_OUTPUT_DIR.value or _SWEEP_FILE.value or _DRY_RUN.value or _WATCH.value):
         raise ConfigError("--output_dir is missing", "say where the plan goes, or add --dry_run")
+    if bool(_SWEEP_FILE.value) != bool(_BASE_FILE.value) or (_SWEEP_FILE.value and (_CANDIDATES.value or _WATCH.value)):
+        raise ConfigError(
+            "--sweep_file goes with --base_file, and with neither --candidates nor --watch",
+            "name the run file that the sweep is to include; --sizes lists sizes to choose from",
+        )
     if not _WATCH.value and (_REPLAY.value or _EVERY.value or _THRESHOLD.value is not None):
         raise ConfigError(
             "--replay, --every_seconds and --threshold are of --watch", "add --watch=DIR, or leave them out"
@@ -77,13 +98,20 @@ def main(argv: Sequence[str]) -> None:
 def _plan() -> None:
     from analysis.laws.planning import proposal
 
+    base = _base_run() if _SWEEP_FILE.value else None
     table = runs_flags.load()
     price, budget = _price_and_budget(table)
     knowledge = proposal.learn(table, _TARGET.value, price, _SEED.value)
-    plan = proposal.propose(knowledge, _candidates(table, price, budget, knowledge), budget)
+    candidates = _candidates(table, price, budget, knowledge)
+    real = _real(base, table, price, budget, candidates) if base else None
+    plan = proposal.propose(knowledge, real.candidates if real else candidates, budget)
     print("\n".join(_lines(plan)))
-    if not _DRY_RUN.value:
+    if _DRY_RUN.value:
+        return
+    if _OUTPUT_DIR.value:
         _write(plan)
+    if real:
+        _write_sweep(plan, real)
 
 
 def _price_and_budget(table: "RunsTable") -> tuple["RunCost", float]:
@@ -120,6 +148,33 @@ def _candidates(table: "RunsTable", price: "RunCost", budget: float, knowledge: 
             f"--candidates={_CANDIDATES.value} cannot be read as CSV: {message}", "give params, tokens [cost, name]"
         ) from error
     return candidates.listed(frame, _CANDIDATES.value, price, budget)
+
+
+def _base_run() -> "BaseRun":
+    from analysis import sweep_file
+
+    return sweep_file.BaseRun(_BASE_FILE.value, _SIZE_BINDING.value, _TOKENS_BINDING.value)
+
+
+def _real(
+    base: "BaseRun", table: "RunsTable", price: "RunCost", budget: float, wanted: "Candidates"
+) -> "RealCandidates":
+    from analysis import sweep_file
+
+    sizes = [int(size) if size.isdecimal() else size for size in _SIZES.value]
+    return sweep_file.real(base, wanted, price, budget, table.conventions.parameters, sizes)
+
+
+def _write_sweep(plan: "Plan", real: "RealCandidates") -> None:
+    from analysis import sweep_file
+
+    if not plan.runs:
+        print(f"{_SWEEP_FILE.value} is not written: there is nothing to train")
+        return
+    path = _SWEEP_FILE.value
+    root = _SWEEP_ROOT.value or f"runs/{epath.Path(path).stem}"
+    sweep_file.write(path, sweep_file.text(plan, real, path, root, gin_files.command_line()))
+    print(f"wrote {path}: python -m launch.sweep --gin_file={path} --dry_run")
 
 
 def _lines(plan: "Plan") -> list[str]:
