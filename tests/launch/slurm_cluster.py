@@ -46,7 +46,7 @@ SchedulerParameters=batch_sched_delay=1,sched_interval=2
 SlurmdParameters=config_overrides
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-{preempt_parameters}
+{controller_parameters}
 JobRequeue=1
 KillWait=10
 ReturnToService=2
@@ -70,7 +70,7 @@ def running(cores: int = 2, *, user_signal: bool = False) -> Iterator[pathlib.Pa
 
     Args:
       cores: of its node, whatever this machine has.
-      user_signal: whether a preemption sends the signal that a job asked for (PreemptParameters=send_user_signal) beside SIGTERM.
+      user_signal: whether a preemption sends the signal that a job asked for (SlurmctldParameters=preempt_send_user_signal) beside SIGTERM.
 
     Yields:
       the folder with its files and logs.
@@ -107,7 +107,7 @@ def _write_files(folder: pathlib.Path, cores: int, user_signal: bool) -> None:
             cores=cores,
             controller_port=controller_port,
             daemon_port=daemon_port,
-            preempt_parameters="PreemptParameters=send_user_signal" if user_signal else "",
+            controller_parameters="SlurmctldParameters=preempt_send_user_signal" if user_signal else "",
         )
     )
 

@@ -2,7 +2,7 @@
 
 submitit pickles a :class:`RunTask`, and its own program calls it on every process of the task. Slurm's messages and what is made of them:
 
-* SIGUSR2, `grace_seconds` before the time limit (and before a preemption where the cluster has PreemptParameters=send_user_signal): the trainer
+* SIGUSR2, `grace_seconds` before the time limit (and before a preemption where the cluster has SlurmctldParameters=preempt_send_user_signal): the trainer
   gets SIGTERM, saves and leaves, and submitit requeues the task.
 * SIGTERM, before a preemption with a grace time: the same. But a task that is cancelled, or that Slurm is requeueing by itself, gets SIGTERM too: so
   Slurm is asked whether the task still counts as running, and only then it is requeued.
