@@ -1,12 +1,13 @@
 """Trains one run, or a trunk with its branches: `python -m scaling.train --gin_file=configs/runs/X.gin --root=runs`.
 
 Interrupt it (SIGTERM, Ctrl-C) and it saves and exits with code 75; kill it and at most the work since the last checkpoint is lost: the same command
-continues. `--run_dir` trains directories that `launch.sweep` froze, several in one process.
+continues. `--run_dir` trains directories that `launch.sweep` froze, several in one process, and with `--population` side by side as one program.
 """
 
 import functools
 import sys
 from collections.abc import Sequence
+from typing import Literal
 
 from absl import flags
 
@@ -19,6 +20,12 @@ from scaling.run_config import RunConfig
 _ROOT = flags.DEFINE_string("root", "runs", "Directory that holds run directories.")
 _RUN_DIRS = flags.DEFINE_multi_string("run_dir", [], "A frozen run directory, instead of Gin files; repeatable.")
 _NAME = flags.DEFINE_string("name", "", "A readable name for the run.")
+_POPULATION = flags.DEFINE_string(
+    "population",
+    "auto",
+    "How many runs that differ in seed, learning rate, schedule or weight decay alone train side by side as one program: 0 or 1 for one after the other, a "
+    "number, or auto (one after the other on CPU, eight for each device of an accelerator).",
+)
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print what would run and what it costs, and write nothing.")
 
 
@@ -26,11 +33,21 @@ def main(argv: Sequence[str]) -> None:
     """Freezes the run if need be, trains it, and turns its outcome into an exit code."""
     del argv
     verbs.share_compilations()
+    population = _population()
     if bool(_RUN_DIRS.value) == bool(verbs.gin_file_flags()):
         raise ConfigError("give either --gin_file or --run_dir", "see --help")
     paths = _RUN_DIRS.value or _frozen()
     if paths:
-        _train(paths)
+        _train(paths, population)
+
+
+def _population() -> int | Literal["auto"]:
+    value = _POPULATION.value
+    if value == "auto":
+        return "auto"
+    if not value.isdecimal():
+        raise ConfigError(f"--population is {value!r}", "give a number of runs, 0 for one after the other, or auto")
+    return int(value)
 
 
 def _frozen() -> list[str]:
@@ -56,12 +73,12 @@ def _described(config: RunConfig) -> str:
     )
 
 
-def _train(paths: Sequence[str]) -> None:
+def _train(paths: Sequence[str], population: int | Literal["auto"]) -> None:
     # Imported here, so that --help, --dry_run and configuration errors need no JAX.
     from scaling.training.family import train_directories
 
     distributed.start()
-    statuses = train_directories(paths)
+    statuses = train_directories(paths, population)
     bad = [name for name, status in statuses.items() if status == "bad_input"]
     failed = [name for name, status in statuses.items() if status == "failed"]
     diverged = [name for name, status in statuses.items() if status == "diverged"]

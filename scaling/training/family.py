@@ -2,50 +2,57 @@
 
 import os
 import sys
-import traceback
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Iterable, Sequence
+
+import jax
 
 from scaling import distributed
 from scaling.errors import BadInputError, InterruptedRunError, os_errors_as_bad_input
-from scaling.run_directory import BusyError, RunDirectory, Status
+from scaling.run_directory import RunDirectory
 from scaling.training.interruption import Interruption
+from scaling.training.isolation import Outcome, reported
+from scaling.training.population import grouping
+from scaling.training.population.train import train_population
 from scaling.training.run import train_run
 
-# What became of a run in this process; "bad_input": nothing but the user can make it run.
-Outcome = Status | Literal["bad_input"]
 
-
-def train_directories(paths: Iterable[str | os.PathLike[str]]) -> dict[str, Outcome]:
-    """Trains frozen runs one after another; the failure of one leaves the others alone.
+def train_directories(paths: Iterable[str | os.PathLike[str]], population: grouping.Size = 0) -> dict[str, Outcome]:
+    """Trains frozen runs, one after another or those that are alike side by side; the failure of one leaves the others alone.
 
     A trunk is followed by its branches, unless it did not come to its end: they share its outcome then.
 
     Args:
       paths: run directories.
+      population: how many runs may be trained side by side (:func:`scaling.training.population.grouping.grouped`).
 
     Returns:
       The status of every run, by run id.
 
     Raises:
-      InterruptedRunError: a signal came; the run in hand was saved and the rest not begun.
+      InterruptedRunError: a signal came; what was in hand was saved and the rest not begun.
+      ConfigError: populations and several processes do not go together.
     """
-    statuses: dict[str, Outcome] = {}
     with Interruption() as interruption:
-        for path in paths:
-            statuses |= _train_family(RunDirectory(path), interruption)
-    return statuses
+        return _train_families([RunDirectory(path) for path in paths], population, interruption)
 
 
-def _train_family(directory: RunDirectory, interruption: Interruption) -> dict[str, Outcome]:
-    branches = _branches(directory)
-    outcome = _train_isolated(directory, interruption)
-    statuses = {directory.path.name: outcome}
-    ended = outcome in ("completed", "diverged")
-    if branches and not ended:
-        print(f"{directory.path.name}: its branches wait until it is finished", file=sys.stderr, flush=True)
-    for branch in branches:
-        statuses[branch.path.name] = _train_isolated(branch, interruption) if ended else outcome
+def _train_families(
+    directories: Sequence[RunDirectory], population: grouping.Size, interruption: Interruption
+) -> dict[str, Outcome]:
+    statuses: dict[str, Outcome] = {}
+    for together in grouping.grouped(directories, population):
+        outcomes = _train_together(together, interruption)
+        statuses |= outcomes
+        free: list[RunDirectory] = []
+        for directory in together:
+            outcome, branches = outcomes[directory.path.name], _branches(directory)
+            if outcome in ("completed", "diverged"):
+                free += branches
+            elif branches:
+                print(f"{directory.path.name}: its branches wait until it is finished", file=sys.stderr, flush=True)
+                statuses |= {branch.path.name: outcome for branch in branches}
+        if free:
+            statuses |= _train_families(free, population, interruption)
     return statuses
 
 
@@ -57,9 +64,16 @@ def _branches(directory: RunDirectory) -> list[RunDirectory]:
         return []
 
 
-def _train_isolated(directory: RunDirectory, interruption: Interruption) -> Outcome:
+def _train_together(directories: Sequence[RunDirectory], interruption: Interruption) -> dict[str, Outcome]:
     if interruption.requested:
         raise InterruptedRunError("stopped between two runs; the same command continues")
+    if len(directories) > 1:
+        return train_population(directories, interruption, grouping.fastest_form(jax.default_backend()))
+    (directory,) = directories
+    return {directory.path.name: _train_isolated(directory, interruption)}
+
+
+def _train_isolated(directory: RunDirectory, interruption: Interruption) -> Outcome:
     try:
         with os_errors_as_bad_input():
             return train_run(directory, interruption)
@@ -69,17 +83,4 @@ def _train_isolated(directory: RunDirectory, interruption: Interruption) -> Outc
         if distributed.process_count() > 1:
             # Its peers may not have failed, and wait for it in a collective: only all together can begin the next run.
             raise
-        return _reported(directory, error)
-
-
-def _reported(directory: RunDirectory, error: Exception) -> Outcome:
-    """Prints why a run failed, and goes on: a fault of one run must not cost the others of its group."""
-    if isinstance(error, BusyError):
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        return "failed"
-    if isinstance(error, BadInputError):
-        print(f"error: {directory.path.name}: {error}", file=sys.stderr, flush=True)
-        return "bad_input"
-    trace = "".join(traceback.format_exception(error))
-    print(f"error: {directory.path.name} failed:\n{trace}", file=sys.stderr, flush=True)
-    return "failed"
+        return reported(directory, error)

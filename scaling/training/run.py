@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -84,14 +84,14 @@ def open_session(
     interruption: Interruption,
     *,
     train_step_of: Callable[[StepKey], TrainStep] = train_step_for,
-    population: int = 1,
+    population: int | None = None,
 ) -> Iterator[Session]:
     """Begins an attempt at a run whose lock is held; whatever ends it is written into that attempt.
 
     Args:
       directory, interruption: see :func:`train_run`.
       train_step_of: the programs that evaluate and restore the run.
-      population: how many runs are trained side by side; above 1 the session has no feed of its own.
+      population: how many runs are trained side by side; the session then has no feed of its own. None: the run is trained alone.
     """
     spec = directory.spec
     store, texts = distributed.together(lambda: _open_texts(spec))
@@ -108,7 +108,7 @@ def open_session(
             _require_trunk(directory, spec)
         first_step = max(latest or 0, spec.first_step)
         feed = None
-        if population == 1:
+        if population is None:
             feed = make_feed(train_step, spec.config.data, split, spec.config.seed, first_step, spec.last_step)
         utilisation = outcome.Utilisation.of(spec.config)
         # After everything that can refuse the run, so that bad input leaves no unfinished attempt.
@@ -128,7 +128,7 @@ def open_session(
             progress=ProgressLine(spec.name or spec.run_id, spec.last_step * spec.config.batch_tokens, silent=not lead),
             utilisation=utilisation,
             interruption=interruption,
-            population=population,
+            population=population or 1,
         )
         try:
             yield session
@@ -265,10 +265,19 @@ def _evaluate(session: Session, state: TrainState, done: int, texts: list[HeldOu
         )
         for text in texts
     }
+    require_finite(losses, done)
+    return losses
+
+
+def require_finite(losses: Mapping[str, DomainLoss], done: int) -> None:
+    """Refuses to go on with a model whose held-out loss after `done` steps is no number.
+
+    Raises:
+      RunDivergedError: the step that broke the model is the last whose own loss was finite.
+    """
     for name, loss in losses.items():
         if not math.isfinite(loss.nats_per_token):
             raise RunDivergedError(f"diverged after step {done}: loss {loss.nats_per_token} on {name}", done)
-    return losses
 
 
 def initial_state(session: Session) -> TrainState:

@@ -1,0 +1,1 @@
+"""Runs of one shape trained side by side as one program."""
