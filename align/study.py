@@ -13,6 +13,12 @@ from scaling.errors import ConfigError, DivergedError
 from scaling.training.interruption import Interruption
 
 _ROOT = flags.DEFINE_string("root", None, "Overrides StudyConfig.root, the directory of all runs.")
+_PROCESSES = flags.DEFINE_integer(
+    "processes",
+    None,
+    "Policies at a time; by default one for each CPU core, or one on an accelerator.",
+    lower_bound=1,
+)
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the stages in order, and run none.")
 
 
@@ -31,13 +37,21 @@ def main(argv: Sequence[str]) -> None:
         return
     root = _ROOT.value or config.root
     with Interruption() as interruption:
-        statuses = study.run(config, root, interruption)
+        statuses = study.run(config, root, interruption, _PROCESSES.value or _default_processes())
     print(f"{root}: " + ", ".join(f"{count} {status}" for status, count in Counter(statuses.values()).items()))
     diverged = [name for name, status in statuses.items() if status == "diverged"]
     if diverged:
         raise DivergedError(
             f"{len(diverged)} of {len(statuses)} stages diverged, as their records say: {', '.join(diverged)}"
         )
+
+
+def _default_processes() -> int:
+    import jax
+
+    from align.stages import side_by_side
+
+    return side_by_side.default_processes() if jax.default_backend() == "cpu" else 1
 
 
 if __name__ == "__main__":

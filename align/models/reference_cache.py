@@ -105,8 +105,11 @@ def computed(
         values[indices[weights > 0]] = both[weights > 0]
     values.flush()
     (partial / _KEY).write_text(json.dumps(dataclasses.asdict(key), indent=1))
-    if (root / key.name).exists():
-        shutil.rmtree(partial)
-    else:
+    try:
         partial.rename(root / key.name)
+    except OSError:
+        # Another process was as quick, and computed the same; anything else is an error.
+        if not (root / key.name).is_dir():
+            raise
+        shutil.rmtree(partial)
     return opened(root, key)

@@ -149,6 +149,11 @@ class PpoStageConfig:
                 )
 
     @property
+    def method(self) -> str:
+        """A name for records and plots."""
+        return self.algorithm + (" on gold" if self.gold else "")
+
+    @property
     def sampling(self) -> SamplingConfig:
         """How episodes are drawn: by the policy itself, unfiltered."""
         return SamplingConfig(temperature=self.temperature, max_new_tokens=self.data.completion_length)

@@ -63,9 +63,9 @@ class Programs:
         """
         self._config, self._policy, self._value, self._updates = config, policy, value, updates
         self._first_column = first_column
-        self._log_probs = functools.partial(
-            token_log_probs, policy.model, first_column=first_column, temperature=config.temperature
-        )
+        options = {"first_column": first_column, "temperature": config.temperature}
+        self._log_probs = functools.partial(token_log_probs, policy.model, **options)
+        self._token_statistics = functools.partial(token_statistics, policy.model, **options)
 
     def experience(self, trained, base, reference, sequences: Sequences, scores_B, ended_B, controller):
         """Advantages and everything else that the updates need, with what monitors ask of a rollout.
@@ -81,8 +81,9 @@ class Programs:
         """
         config, mask = self._config, completion_mask(sequences)
         parameters = self._policy.full(trained["policy"], base)
-        log_probs = self._by_minibatch(functools.partial(self._log_probs, parameters), sequences)
-        reference_log_probs = self._by_minibatch(functools.partial(self._log_probs, reference), sequences)
+        log_probs, entropies = self._by_minibatch(functools.partial(self._token_statistics, parameters), sequences)
+        # By the same program, though nobody asks for its entropies: the divergence of a policy from itself is then 0 to the last bit.
+        reference_log_probs, _ = self._by_minibatch(functools.partial(self._token_statistics, reference), sequences)
         scores_B = penalise_missing_eos(scores_B, ended_B, config.missing_eos_penalty, config.eos_penalty)
         penalties = jnp.zeros_like(log_probs)
         if config.kl_in == "reward":
@@ -92,7 +93,7 @@ class Programs:
         else:
             parts = self._against_group(scores_B, penalties, mask, controller)
         found = Experience(sequences, log_probs, reference_log_probs, *parts)
-        return found, self._rollout_metrics(parameters, found, scores_B, ended_B, mask, controller)
+        return found, _rollout_metrics(found, entropies, scores_B, ended_B, mask, controller)
 
     def updated(self, state: TrainedState, base, reference, experience: Experience, ptx, orders, rates, episodes_kl):
         """All epochs over a rollout.
@@ -131,11 +132,10 @@ class Programs:
         largest = jnp.max(metrics.pop("ratio_max"))
         return following, jax.tree.map(jnp.mean, metrics) | of_first | {"ratio_max": largest}
 
-    def _by_minibatch(self, function, sequences: Sequences) -> jax.Array:
+    def _by_minibatch(self, function, sequences: Sequences):
         size = self._config.minibatch_size
         parts = jax.tree.map(lambda array: array.reshape(-1, size, *array.shape[1:]), sequences)
-        values = jax.lax.map(function, parts)
-        return values.reshape(-1, *values.shape[2:])
+        return jax.tree.map(lambda values: values.reshape(-1, *values.shape[2:]), jax.lax.map(function, parts))
 
     def _penalties(self, parameters, reference, sequences, log_probs, reference_log_probs, mask):
         if self._config.kl_estimator == "exact":
@@ -257,18 +257,17 @@ class Programs:
         chosen = jnp.take_along_axis(log_probs, text.targets[:, :, None], axis=-1)[..., 0]
         return pretraining_loss(chosen, text.loss_mask).mean
 
-    def _rollout_metrics(self, parameters, found: Experience, scores_B, ended_B, mask, controller):
-        statistics = token_statistics(
-            self._policy.model, parameters, found.sequences, self._first_column, self._config.temperature
-        )
-        per_sequence = functools.partial(kl.token_kl, found.log_probs, found.reference_log_probs, mask)
-        return {
-            "kl": jnp.mean(kl.sequence_kl(per_sequence("k1"), mask)),
-            "kl_k3": jnp.mean(kl.sequence_kl(per_sequence("k3"), mask)),
-            "entropy": jnp.sum(statistics.entropies * mask) / jnp.sum(mask),
-            "score": jnp.mean(scores_B),
-            "score_deviation": jnp.std(scores_B),
-            "length": jnp.mean(jnp.sum(mask, axis=1)),
-            "ended": jnp.mean(ended_B.astype(jnp.float32)),
-            "beta": controller.beta,
-        }
+
+def _rollout_metrics(found: Experience, entropies, scores_B, ended_B, mask, controller):
+    """What monitors ask of a rollout."""
+    divergence = functools.partial(kl.token_kl, found.log_probs, found.reference_log_probs, mask)
+    return {
+        "kl": jnp.mean(kl.sequence_kl(divergence("k1"), mask)),
+        "kl_k3": jnp.mean(kl.sequence_kl(divergence("k3"), mask)),
+        "entropy": jnp.sum(entropies * mask) / jnp.sum(mask),
+        "score": jnp.mean(scores_B),
+        "score_deviation": jnp.std(scores_B),
+        "length": jnp.mean(jnp.sum(mask, axis=1)),
+        "ended": jnp.mean(ended_B.astype(jnp.float32)),
+        "beta": controller.beta,
+    }

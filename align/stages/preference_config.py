@@ -79,5 +79,6 @@ class PreferenceStageConfig:
 
     @property
     def method(self) -> str:
-        """A name for records and plots."""
-        return "+".join(term.loss for term in self.terms)
+        """A name for records and plots; a reference that moves is a method of its own (TR-DPO)."""
+        moving = "tr_" if self.moving_reference.every else ""
+        return moving + "+".join(term.loss for term in self.terms)

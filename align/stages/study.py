@@ -1,4 +1,4 @@
-"""A study of stage two: one or several models of stage one through fine-tuning, reward models and every method, with seeds, in one process.
+"""A study of stage two: one or several models of stage one through fine-tuning, reward models and every method, with seeds.
 
 Stages that are done are left as they are, so a study that was killed goes on where it was; and a study may grow.
 """
@@ -11,12 +11,13 @@ from typing import Any
 
 from align.models.parents import ParentConfig, find
 from align.models.reward_models import RewardModelsConfig
-from align.stages import running
+from align.stages import running, side_by_side
 from align.stages.best_of_n import BestOfNConfig
 from align.stages.collecting import CollectConfig, collect
 from align.stages.ppo_config import PpoStageConfig
 from align.stages.preference_config import PreferenceStageConfig
 from align.stages.reward import RewardStageConfig
+from align.stages.side_by_side import NamedStage
 from align.stages.supervised import SupervisedConfig
 from align.training.policy_meter import MeterConfig
 from scaling.errors import ConfigError
@@ -28,7 +29,7 @@ FROM_STUDY = "study"
 
 @dataclasses.dataclass(frozen=True)
 class StudyConfig:
-    """What is trained for every parent, in this order.
+    """What is trained for every parent, in this order; parents take turns.
 
     A stage whose `ParentConfig.path` is "study" starts from the parent's fine-tune; reward models "study" are those of `reward`, and data "study" is the store
     that `collect` makes.
@@ -79,8 +80,16 @@ class Context:
     pairs: str
 
 
-def run(config: StudyConfig, root: str | os.PathLike[str], interruption: Interruption) -> dict[str, str]:
-    """Runs what is not done yet.
+def run(
+    config: StudyConfig, root: str | os.PathLike[str], interruption: Interruption, processes: int = 1
+) -> dict[str, str]:
+    """Runs what is not done yet: what every parent's policies start from, then the policies, which do not depend on each other.
+
+    Args:
+      config: the study.
+      root: the directory of all runs.
+      interruption: tells it to stop.
+      processes: policies at a time; 1 runs them in this process.
 
     Returns:
       The status of every stage, by its name.
@@ -89,24 +98,29 @@ def run(config: StudyConfig, root: str | os.PathLike[str], interruption: Interru
       InterruptedRunError: a signal came; the same command continues.
       BadInputError: a stage's data, configuration or parent do not fit.
     """
-    statuses = {}
-    for parent in config.parents:
-        context = _prepared(config, parent, root, interruption, statuses)
-        for kind, stage, name in _policies(config, context):
-            _, statuses[name] = running.run(kind, stage, root, interruption, name)
+    statuses: dict[str, str] = {}
+    contexts = [_prepared(config, parent, root, interruption, statuses) for parent in config.parents]
+    # Parents in turn, so that a study that is stopped has as much of each.
+    policies = [
+        stage for stages in zip(*(_policies(config, context) for context in contexts), strict=True) for stage in stages
+    ]
+    if processes > 1:
+        return statuses | side_by_side.run(policies, os.fspath(root), processes, interruption)
+    for kind, stage, name in policies:
+        _, statuses[name] = running.run(kind, stage, root, interruption, name)
     return statuses
 
 
 def planned(config: StudyConfig) -> list[str]:
     """Names of all stages, in order, without looking at any data."""
+    labels = [_label(parent) for parent in config.parents]
     names = []
-    for parent in config.parents:
-        label = _label(parent)
+    for label in labels:
         names.append(f"{label} sft")
         names += [f"{label} reward seed={seed}" for seed in config.reward_seeds]
         names += [f"{label} collect"] if config.collect else []
-        names += [name for _, _, name in _policies(config, Context(label, "", ("",), ""))]
-    return names
+    policies = zip(*(_policies(config, Context(label, "", ("",), "")) for label in labels), strict=True)
+    return names + [stage.name for stages in policies for stage in stages]
 
 
 def _prepared(config, parent, root, interruption, statuses) -> Context:
@@ -128,25 +142,23 @@ def _prepared(config, parent, root, interruption, statuses) -> Context:
     return dataclasses.replace(context, pairs=str(collect(stage, interruption).path))
 
 
-def _policies(config: StudyConfig, context: Context) -> Iterator[tuple[str, Any, str]]:
-    """Kind, configuration and name of every run that makes or measures a policy."""
+def _policies(config: StudyConfig, context: Context) -> Iterator[NamedStage]:
+    """Every run that makes or measures a policy."""
     for stage in config.best_of_n:
-        yield "best_of_n", _filled(stage, context), f"{context.label} best_of_n"
+        yield NamedStage("best_of_n", _filled(stage, context), f"{context.label} best_of_n")
     for seed in config.seeds:
         for stage in config.preference:
-            yield (
-                "preference",
-                _seeded(_filled(stage, context), seed),
-                f"{context.label} {stage.method} beta={stage.terms[0].beta:g} seed={seed}",
-            )
+            name = f"{context.label} {stage.method} beta={stage.terms[0].beta:g} seed={seed}"
+            yield NamedStage("preference", _seeded(_filled(stage, context), seed), name)
         for stage in config.ppo:
-            name = f"{context.label} {stage.algorithm} beta={stage.controller.beta:g} seed={seed}"
-            yield "ppo", _seeded(_filled(stage, context), seed), name
+            name = f"{context.label} {stage.method} beta={stage.controller.beta:g} seed={seed}"
+            yield NamedStage("ppo", _seeded(_filled(stage, context), seed), name)
 
 
 def _label(parent: ParentConfig) -> str:
     path = pathlib.Path(parent.path)
-    return path.name if (path / "spec.json").is_file() else f"{path.name}-{parent.select}"
+    of_many = path.is_dir() and not (path / "spec.json").is_file()
+    return f"{path.name}-{parent.select}" if of_many else path.name
 
 
 def _path(parent: ParentConfig, policy: str) -> ParentConfig:
