@@ -11,6 +11,7 @@ from typing import Any, Literal
 from scaling import gin_files
 from scaling.data.config import DataConfig
 from scaling.errors import ConfigError
+from scaling.mirrors.config import MirrorsConfig
 from scaling.models.config import TransformerConfig
 from scaling.optim import schedules
 from scaling.optim.config import OptimizerConfig, ScheduleConfig
@@ -125,6 +126,7 @@ class RunConfig:
         of its own that leaves the trunk for its decay; `tokens` then is the largest budget.
       execution: how it runs; not part of the run's identity.
       checkpoint: when it saves; not part of the run's identity.
+      mirrors: tracking services that see it while it trains; not part of the run's identity.
     """
 
     model: TransformerConfig
@@ -139,6 +141,7 @@ class RunConfig:
     branches: tuple[int, ...] = ()
     execution: ExecutionConfig = ExecutionConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    mirrors: MirrorsConfig = MirrorsConfig()
 
     def __post_init__(self):
         _require_least(self, batch_size=1)
@@ -203,7 +206,7 @@ class RunConfig:
 
 
 # Fields that decide where and how fast a run is computed, not what it computes.
-_OUTSIDE_IDENTITY = ("execution", "checkpoint")
+_OUTSIDE_IDENTITY = ("execution", "checkpoint", "mirrors")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from scaling.errors import DivergedError
+from scaling.mirrors import live
 from scaling.run_directory import Attempt
 from scaling.training.step import StepMetrics
 
@@ -35,11 +36,21 @@ class Curve:
       last_loss: of the last finished step.
     """
 
-    def __init__(self, attempt: Attempt, first_step: int, last_step: int, batch_tokens: int, *, writes: bool = True):
+    def __init__(
+        self,
+        attempt: Attempt,
+        first_step: int,
+        last_step: int,
+        batch_tokens: int,
+        *,
+        writes: bool = True,
+        mirrors: live.LiveMirrors = live.NONE,
+    ):
         """Opens the curve of an attempt that will take steps first_step .. last_step - 1.
 
-        Of several processes that train one run all observe, and one writes.
+        Of several processes that train one run all observe, and one writes; the services that mirror the run are shown what it writes.
         """
+        self.mirrors = mirrors
         self._path = attempt.path / "metrics.jsonl"
         self._writes = writes
         if writes:
@@ -106,6 +117,7 @@ class Curve:
             return
         with self._path.open("a") as handle:
             handle.write(json.dumps(row, allow_nan=False) + "\n")
+        self.mirrors.row(row)
 
     def _tick(self, share: float) -> None:
         now = time.monotonic()

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from scaling import mesh as meshes
 from scaling.accounting import flops
 from scaling.data.store import TokenStore
 from scaling.errors import InterruptedRunError
+from scaling.mirrors import live
 from scaling.optim import schedules
 from scaling.run_directory import Attempt, RunDirectory, Spec, Status
 from scaling.training import outcome, provenance
@@ -124,7 +126,14 @@ def open_session(
             train_step=train_step,
             feed=feed,
             checkpoints=checkpoints,
-            curve=Curve(attempt, first_step, spec.last_step, spec.config.batch_tokens, writes=lead),
+            curve=Curve(
+                attempt,
+                first_step,
+                spec.last_step,
+                spec.config.batch_tokens,
+                writes=lead,
+                mirrors=live.of_run(spec, attempt) if lead else live.NONE,
+            ),
             progress=ProgressLine(spec.name or spec.run_id, spec.last_step * spec.config.batch_tokens, silent=not lead),
             utilisation=utilisation,
             interruption=interruption,
@@ -137,6 +146,7 @@ def open_session(
             with contextlib.suppress(OSError):
                 if lead:
                     attempt.finish(_status_of(error), reason=str(error), **_spent(session))
+                    session.curve.mirrors.close({}, _status_of(error))
             raise
 
 
@@ -154,7 +164,10 @@ def _closing(checkpoints: Checkpoints) -> Iterator[Checkpoints]:
 
 def _train_and_record(session: Session) -> Status:
     try:
-        state = _take_steps(session, initial_state(session))
+        with contextlib.ExitStack() as nothing_in_hand:
+            # Until the first step is launched there is nothing to save, and compiling it may take longer than a notice leaves time.
+            nothing_in_hand.enter_context(session.interruption.leaving_at_once(functools.partial(_leave, session)))
+            state = _take_steps(session, initial_state(session), launched=nothing_in_hand.close)
         texts = session.texts if session.spec.kind != "trunk" else []
         losses = _evaluate(session, state, session.spec.last_step, texts)
     except RunDivergedError as error:
@@ -164,8 +177,8 @@ def _train_and_record(session: Session) -> Status:
     return conclude(session, "completed", losses, "", session.spec.last_step)
 
 
-def _take_steps(session: Session, state: TrainState) -> TrainState:
-    """The loop: dispatch a step, then look at the one before it."""
+def _take_steps(session: Session, state: TrainState, launched: Callable[[], None]) -> TrainState:
+    """The loop: dispatch a step, say that it is launched, then look at the one before it."""
     spec, curve = session.spec, session.curve
     first_step = int(state.step)
     pending: tuple[int, Any, float] | None = None
@@ -174,6 +187,7 @@ def _take_steps(session: Session, state: TrainState) -> TrainState:
             rate = learning_rate(spec, step)
             rates = Rates(np.float32(rate), np.float32(spec.config.optimizer.weight_decay))
             state, metrics = session.feed(state, step, rates)
+            launched()
             if pending:
                 curve.observe(*pending)
             pending = (step, metrics, rate)
@@ -187,6 +201,14 @@ def _take_steps(session: Session, state: TrainState) -> TrainState:
         if pending:
             curve.observe(*pending)
     return state
+
+
+def _leave(session: Session, signal_name: str) -> None:
+    """The last words of a process that ends before its first step: what its `finally` clauses would have done, and what its verb would have printed."""
+    reason = f"{session.spec.run_id} stopped on {signal_name} before its first step; the same command continues it"
+    session.attempt.finish("interrupted", reason=reason, **_spent(session))
+    session.directory.heartbeat.unlink(missing_ok=True)
+    print(f"error: {reason}", file=sys.stderr, flush=True)
 
 
 def learning_rate(spec: Spec, step: int) -> float:
@@ -360,6 +382,7 @@ def conclude(
     def write() -> None:
         session.attempt.finish(status, reason=reason, **_spent(session))
         record = outcome.record(session, status, losses, reason, last_good_step)
+        record["mirrors"] = session.curve.mirrors.close(outcome.shown(record), status)
         session.directory.write_record(record)
         session.progress.note(outcome.summary(record))
 
