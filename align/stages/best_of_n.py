@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from align.accounting.work import Work
 from align.models import policy as policies
 from align.models.parents import ParentConfig, find
 from align.stage_config import TrainingConfig
@@ -79,10 +80,12 @@ def run(directory: StageDirectory, config: BestOfNConfig, interruption: Interrup
         parent = find(config.parent)
         policy = policies.Policy.of(parent, config.training, config.meter.batch_size)
         meter = PolicyMeter(config.meter, parent, policy, config.training)
-        attempt = directory.start_attempt(provenance.start_facts(0))
+        attempt = provenance.start_attempt(directory, 0)
         parameters = policy.place(parent.parameters())
         samples = meter.sample(parameters, parameters, _stopper(directory, interruption), _cache(directory, meter))
         write_lines(directory.measurements_file, rows(samples, config, meter))
+        # Drawn once, whatever n.
+        drawing, scoring = policy_meter.work(config.meter, parent.config, [meter.row(samples)])
         attempt.finish("completed")
         facts = {
             "method": "best_of_n",
@@ -94,6 +97,7 @@ def run(directory: StageDirectory, config: BestOfNConfig, interruption: Interrup
             "gold": config.meter.gold.name,
             "model": to_dict(parent.config),
             "parameters": dataclasses.asdict(count_parameters(parent.config)),
+            **Work(generation=drawing, measuring=scoring).facts(),
         }
         directory.write_record(record.of_directory(directory, "completed", facts))
         return "completed"

@@ -73,7 +73,7 @@ def _session(
 ) -> Iterator[Session]:
     with contextlib.closing(Checkpoints(directory.checkpoints)) as checkpoints:
         first_step = checkpoints.latest() or 0
-        attempt = directory.start_attempt(provenance.start_facts(first_step))
+        attempt = provenance.start_attempt(directory, first_step)
         spec = directory.spec
         session = Session(
             stage=stage,

@@ -1,6 +1,7 @@
 """On what, by which code and from which command a run was computed."""
 
 import functools
+import hashlib
 import importlib.metadata
 import os
 import pathlib
@@ -8,13 +9,36 @@ import platform
 import shutil
 import socket
 import subprocess
+import sys
 from typing import Any
 
 import jax
 
 from scaling import gin_files
+from scaling.run_directory import Attempt, RunDirectory
+from scaling.training import source_patch
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "plumbline")
+
+
+# By which schedulers name the job that a process belongs to.
+_SCHEDULERS = ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SKYPILOT_TASK_ID", "SKYPILOT_NODE_RANK")
+
+
+def start_attempt(directory: RunDirectory, first_step: int) -> Attempt:
+    """Begins an attempt whose `start.json` says where, from which code and by which command; `code.patch` beside it holds what the commit lacks.
+
+    None of it is part of the run's identity.
+
+    Args:
+      directory: whose lock is held.
+      first_step: the step from which the attempt continues.
+    """
+    attempt = directory.start_attempt(start_facts(first_step))
+    patch = source_patch.patch()
+    if 0 < len(patch) <= source_patch.LONGEST_BYTES:
+        (attempt.path / "code.patch").write_bytes(patch)
+    return attempt
 
 
 def start_facts(first_step: int) -> dict[str, Any]:
@@ -23,13 +47,30 @@ def start_facts(first_step: int) -> dict[str, Any]:
     Args:
       first_step: the step from which the attempt continues.
     """
+    patch = source_patch.patch()
     return {
+        "machine": machine(),
+        "code": {"patch_bytes": len(patch), "patch_sha256": hashlib.sha256(patch).hexdigest() if patch else ""},
         "first_step": first_step,
         "command": gin_files.command_line(),
         "host": socket.gethostname(),
         "versions": versions(),
         "git_commit": git_commit(),
         "device": device(),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """The machine beside its accelerator, and the scheduler's name for the job where there is one."""
+    pages, page_bytes = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    return {
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_bytes": pages * page_bytes,
+        "interpreter": sys.executable,
+        "processes": jax.process_count(),
+        "scheduler": {name: os.environ[name] for name in _SCHEDULERS if name in os.environ},
     }
 
 

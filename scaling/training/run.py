@@ -114,7 +114,7 @@ def open_session(
             feed = make_feed(train_step, spec.config.data, split, spec.config.seed, first_step, spec.last_step)
         utilisation = outcome.Utilisation.of(spec.config)
         # After everything that can refuse the run, so that bad input leaves no unfinished attempt.
-        attempt = distributed.on_lead(lambda: directory.start_attempt(provenance.start_facts(first_step)))
+        attempt = distributed.on_lead(lambda: provenance.start_attempt(directory, first_step))
         lead = distributed.is_lead()
         session = Session(
             spec=spec,
