@@ -23,6 +23,7 @@ ALLOWED = {
         "scaling.data.store",
         "scaling.errors",
         "scaling.gin_files",
+        "scaling.mirrors",
         "scaling.models.config",
         "scaling.optim.schedules",
         "scaling.run_config",
@@ -36,6 +37,8 @@ ROOMS = ("scaling", "align", "analysis", "launch")
 JAX_FREE = (
     "launch.sweep",
     "launch.status",
+    "launch.export",
+    "launch.lineage",
     "scaling.train",
     "scaling.convert",
     "scaling.run_directory",
