@@ -16,6 +16,7 @@ from align.models.scalar_head import sequence_scalars
 from align.sequences import Sequences
 from align.stage_config import TrainingConfig
 from scaling.errors import ConfigError, DataError
+from scaling.models.config import TransformerConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +104,11 @@ def _member(path: str, training: TrainingConfig, vocabulary_sha256: str) -> _Mem
     gain, offset = normaliser["gain"], normaliser["offset"]
     fixed = {"kernel": head["kernel"] * np.float32(gain), "bias": np.float32(head["bias"] * gain + offset)}
     return _Member(policy, policy.place(parent.parameters()), jax.device_put(fixed, policy.replicated))
+
+
+def architectures(config: RewardModelsConfig) -> list[TransformerConfig]:
+    """Of the members."""
+    return [find(ParentConfig(path)).config for path in config.members]
 
 
 def identities(config: RewardModelsConfig) -> list[str]:

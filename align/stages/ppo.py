@@ -1,19 +1,21 @@
 """Reinforcement learning from a reward: PPO with a value function, RLOO and GRPO without one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from align.accounting.reinforcement import reinforced
+from align.accounting.work import Work
 from align.data.batches import rows
 from align.data.store import ExampleStore
 from align.generation.sampler import generator, row_keys
 from align.models import policy as policies
 from align.models import saving, scalar_head
 from align.models.parents import Parent, ParentConfig, find
-from align.models.reward_models import RewardModels, identities
+from align.models.reward_models import RewardModels, architectures, identities
 from align.rl import controllers
 from align.stages import data
 from align.stages.measured_policy import MeasuredPolicy
@@ -140,13 +142,27 @@ class PpoStage:
         """Reward and divergence of fresh samples."""
         return self._measured.measure(self._full(state), self._base, step, stop_if_asked)
 
+    def work(self, steps: int, rows: Sequence[Mapping[str, Any]]) -> Work:
+        """Rollouts, what is read from them, and all epochs of updates."""
+        model = self._policy.config
+        known = [row["length"] for row in rows if "length" in row for _ in range(row["steps"])]
+        # A stage that diverged has steps behind its last row.
+        lengths = known + [known[-1] if known else self._config.data.completion_length] * (steps - len(known))
+        value = self._value.config if self._value is not None else None
+        rewards = architectures(self._config.reward)
+        stage = reinforced(self._config, model, value, rewards, data.first_column(self._examples), lengths[:steps])
+        drawing, scoring = policy_meter.work(
+            self._config.meter, model, [row["policy"] for row in rows if "policy" in row]
+        )
+        return stage._replace(measuring=[*drawing, *scoring])
+
     def conclude(self, state: update.TrainedState, directory: StageDirectory) -> dict[str, Any]:
         """Writes the policy and its samples."""
         parameters = self._full(state)
         self._measured.write_samples(parameters, self._base, directory)
         config = self._config
         return saving.save_model(self._policy, parameters, directory) | {
-            "method": config.algorithm + (" on gold" if config.gold else ""),
+            "method": config.method,
             "settings": _settings(config),
             "final_beta": float(jax.device_get(state.extra["controller"].beta)),
             "gold": self._measured.gold_name,

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from align.accounting.passes import answers
+from align.accounting.work import Work
 from align.data.batches import covering, rows
 from align.data.store import ExampleStore
 from align.losses.preference import evaluate as preference
@@ -120,6 +122,26 @@ class PreferenceStage:
         if self._validation is not None:
             measured |= {"held_out": self._held_out_row(state, stop_if_asked)}
         return measured
+
+    def work(self, steps: int, rows: Sequence[Mapping[str, Any]]) -> Work:
+        """Both sides of every pair (and mismatched completions) under policy and reference."""
+        length, model = self._config.data.length, self._policy.config
+        ranks = 4 if self._needs_mismatched else 2
+        one = answers(model, 1, ranks, *self._room, length, head_columns=length - self._first_column)
+        pairs = steps * self._config.training.batch_size
+        live = self._needs_reference and self._cache is None
+        held_out = 0
+        if self._validation is not None:
+            count = min(len(self._validation), self._config.data.validation_examples)
+            held_out = sum("held_out" in row for row in rows) * count * (2 if self._needs_reference else 1)
+        drawing, scoring = policy_meter.work(
+            self._config.meter, model, [row["policy"] for row in rows if "policy" in row]
+        )
+        return Work(
+            training=[one.with_gradient().times(pairs)] + ([one.times(pairs)] if live else []),
+            measuring=[one.times(held_out), *drawing, *scoring],
+            preparation=[one.times(self._count)] if self._cache is not None else [],
+        )
 
     def conclude(self, state: update.TrainedState, directory: StageDirectory) -> dict[str, Any]:
         """Writes the model and its samples."""

@@ -1,7 +1,7 @@
 """Reward models from ranked completions: pairs, or K of a prompt in one batch element."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from align.accounting.passes import answers, at_last_tokens
+from align.accounting.work import Work
 from align.data.batches import covering, rows
 from align.data.rows import Examples
 from align.losses import reward as losses
@@ -137,9 +139,27 @@ class RewardStage:
             }
         }
 
+    @property
+    def _normalised(self) -> int:
+        """Training examples that fix the normalisation."""
+        return min(self._count, max(256, self._config.data.validation_examples))
+
+    def work(self, steps: int, rows: Sequence[Mapping[str, Any]]) -> Work:
+        """All completions of a prompt, the last layer at their last tokens alone."""
+        data_config = self._config.data
+        one = at_last_tokens(
+            answers(self._policy.config, 1, self._ranks, *self._room, data_config.length, head_columns=0), self._ranks
+        )
+        examples = 0 if self._validation is None else min(len(self._validation), data_config.validation_examples)
+        # At the end the training examples are scored twice: for the normalisation, and for the report.
+        concluded = 2 * self._normalised if steps == self.steps else 0
+        read = sum("held_out" in row for row in rows) * examples + concluded
+        trained = one.with_gradient().times(steps * self._config.training.batch_size)
+        return Work(training=[trained], measuring=[one.times(read)])
+
     def conclude(self, state: update.TrainedState, directory: StageDirectory) -> dict[str, Any]:
         """Fixes the normalisation and writes trunk and head."""
-        count = min(self._count, max(256, self._config.data.validation_examples))
+        count = self._normalised
         rewards = self._rewards(state, self._examples, count, lambda: None)
         gain, offset = _normaliser(rewards, self._config.normalisation)
         saving.save_head(directory, jax.device_get(state.trained["head"]), {"gain": gain, "offset": offset})

@@ -1,7 +1,7 @@
 """Supervised fine-tuning: next-token loss on completions, several examples packed into a row."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from align.accounting.passes import whole_rows
+from align.accounting.work import Work
 from align.data.batches import covering, rows
 from align.data.packing import PackedExamples, pack
 from align.data.store import ExampleStore
@@ -74,7 +76,10 @@ class Supervised:
         self._validation = self._held_out(store)
         self.steps = training.horizon(self._train.num_rows)
         self.units_per_step = training.batch_size
-        self._updates = update.Updates.of(training, self._policy.decayed)
+        self._compile()
+
+    def _compile(self) -> None:
+        self._updates = update.Updates.of(self._config.training, self._policy.decayed)
         self._state_shardings = self._updates.shardings(
             self._policy.trainable_shapes, self._policy.trainable_shardings, self._policy.replicated
         )
@@ -135,6 +140,13 @@ class Supervised:
                 "validation_tokens": int(tokens.sum()),
             }
         }
+
+    def work(self, steps: int, rows: Sequence[Mapping[str, Any]]) -> Work:
+        """Packed rows, forward and backward, and the held-out ones of every measurement."""
+        model, length = self._policy.config, self._config.data.length
+        held_out = sum("held_out" in row for row in rows) * (self._validation.num_rows if self._validation else 0)
+        trained = whole_rows(model, steps * self._config.training.batch_size, length).with_gradient()
+        return Work(training=[trained], measuring=[whole_rows(model, held_out, length)])
 
     def conclude(self, state: update.TrainedState, directory: StageDirectory) -> dict[str, Any]:
         """Writes the model."""

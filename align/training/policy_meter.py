@@ -4,13 +4,15 @@ All policies of a study answer the same prompts with the same keys, so that diff
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from align.accounting import work as accounting
+from align.accounting.passes import Pass
 from align.data.batches import covering
 from align.data.rows import Prompts
 from align.data.store import ExampleStore
@@ -20,13 +22,14 @@ from align.gold.choice import GoldConfig
 from align.models.log_probabilities import token_statistics
 from align.models.parents import Parent
 from align.models.policy import Policy
-from align.models.reward_models import RewardModels, RewardModelsConfig, identities
+from align.models.reward_models import RewardModels, RewardModelsConfig, architectures, identities
 from align.rl import kl
 from align.sequences import Sequences, completion_mask
 from align.stage_config import TrainingConfig
 from align.training.sample_cache import SampleCache
 from scaling.errors import ConfigError
 from scaling.mesh import check_evaluation_rows
+from scaling.models.config import TransformerConfig
 
 SAMPLES_FILE = "samples.json"
 _TEXTS = 16
@@ -99,6 +102,29 @@ def data_of(config: MeterConfig) -> dict[str, str]:
     """Hashes of what is read, by role, for the identity of a stage."""
     prompts = {"meter_prompts": ExampleStore.open(config.prompts).store_hash} if config.prompts else {}
     return prompts | ({"gold": config.gold.identity} if config.gold else {})
+
+
+def work(
+    config: MeterConfig, model: TransformerConfig, rows: Sequence[Mapping[str, Any]]
+) -> tuple[list[Pass], list[Pass]]:
+    """Passes that drew the samples of some measurements, and passes that scored them.
+
+    Args:
+      config: of the meter.
+      model: of the policy.
+      rows: of measurements.jsonl.
+    """
+    if not rows:
+        return [], []
+    prompts = ExampleStore.open(config.prompts).split(config.split).prompt_lengths[: config.num_prompts]
+    return accounting.measured(
+        model,
+        architectures(config.proxy),
+        config.prompt_length,
+        config.max_new_tokens,
+        int(prompts.min()),
+        rows,
+    )
 
 
 class PolicyMeter:

@@ -25,10 +25,12 @@ def record(
       reason: why it diverged.
       last_good_step: steps taken; for a diverged stage, before the first that was not finite.
     """
-    measured = [row for row in session.directory.metrics() if row.keys() & {"policy", "held_out"}]
+    rows = session.directory.metrics()
+    measured = [row for row in rows if row.keys() & {"policy", "held_out"}]
     last = measured[-1] if measured else {}
     final = {name: last[name] for name in ("policy", "held_out") if name in last}
-    return of_directory(session.directory, status, {"final": final, **facts}, reason, last_good_step)
+    facts = {"final": final, **facts, **session.stage.work(last_good_step, rows).facts()}
+    return of_directory(session.directory, status, facts, reason, last_good_step)
 
 
 def of_directory(

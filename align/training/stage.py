@@ -1,10 +1,11 @@
 """What the loop asks of a stage."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
 
+from align.accounting.work import Work
 from align.training.stage_directory import StageDirectory
 
 # A tree of arrays with the fields `step` (int32 []) and whatever else must survive a kill.
@@ -43,6 +44,9 @@ class Stage(Protocol):
 
     def measure(self, state: State, step: int, stop_if_asked: Callable[[], None]) -> dict[str, Any]:
         """What the state is worth: `policy` (a row of measurements.jsonl) and whatever else the stage measures, as JSON values."""
+
+    def work(self, steps: int, rows: Sequence[Mapping[str, Any]]) -> Work:
+        """What so many steps, and the measurements among these rows of `metrics.jsonl`, computed."""
 
     def conclude(self, state: State, directory: StageDirectory) -> dict[str, Any]:
         """Writes the final model and returns the stage's own fields of the record."""
