@@ -16,7 +16,7 @@ _PATIENCE_SECONDS = 0.5
 
 
 class Claim:
-    """An exclusive hold on one run, until it is closed by every process that has it."""
+    """An exclusive hold on one run or slot, until it is closed by every process that has it."""
 
     def __init__(self, descriptor: int | None):
         """Wraps a locked file descriptor, made by :func:`try_claim`; None on object stores, where the heartbeat alone keeps others away."""
@@ -28,15 +28,15 @@ class Claim:
             os.set_inheritable(self.descriptor, True)
 
     def close(self) -> None:
-        """Gives the run back."""
+        """Gives it back."""
         if self.descriptor is not None:
             os.close(self.descriptor)
 
 
-def try_claim(folder: pathlib.Path, run_id: str) -> Claim | None:
-    """Claims a run, or returns None where another process holds it."""
+def try_claim(folder: pathlib.Path, name: str) -> Claim | None:
+    """Claims a name in a folder, that of a run or of a slot, or returns None where another process holds it."""
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / run_id, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     deadline = time.monotonic() + _PATIENCE_SECONDS
     try:
         while not _try_flock(descriptor, fcntl.LOCK_EX):
@@ -50,10 +50,10 @@ def try_claim(folder: pathlib.Path, run_id: str) -> Claim | None:
     return Claim(descriptor)
 
 
-def is_claimed(folder: pathlib.Path, run_id: str) -> bool:
-    """Whether a process has a claim on a run; looks through a shared lock, held for a moment."""
+def is_claimed(folder: pathlib.Path, name: str) -> bool:
+    """Whether a process has that claim; looks through a shared lock, held for a moment."""
     try:
-        descriptor = os.open(folder / run_id, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(folder / name, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:

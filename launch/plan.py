@@ -1,14 +1,11 @@
-"""From points to a plan: run ids, sizes, costs, groups that share a compiled step, and work for the slots of an engine."""
+"""From points to a plan: run ids, sizes, costs, and groups that share a compiled step."""
 
-import collections
 import dataclasses
 import hashlib
-import heapq
-import math
 from collections.abc import Mapping, Sequence
 
-from launch import expand, states
-from launch.rates import STARTUP_SECONDS, Rates
+from launch import expand, memory, states
+from launch.rates import Rates
 from launch.sweep_config import Sweep
 from scaling import gin_files, run_stores
 from scaling.accounting import flops, parameters
@@ -16,9 +13,6 @@ from scaling.data.store import TokenStore
 from scaling.errors import ConfigError, DataError
 from scaling.run_config import RunConfig, canonical_json
 from scaling.run_directory import specs_of
-
-# Groups are cut so that each slot has about this many pieces of work: few enough to share start-ups, enough to end together.
-_PIECES_PER_SLOT = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +27,7 @@ class PlannedRun:
       flops: training FLOPs by convention, for the whole horizon as if trained alone.
       own_flops: the 6ND FLOPs of everything that the unit trains.
       seconds: predicted, evaluation included and compilation not.
+      memory_bytes: predicted peak of one device; see :mod:`launch.memory`.
       epochs: how often the longest horizon passes over the training text.
       group: name of the group that shares its compiled step.
     """
@@ -44,28 +39,24 @@ class PlannedRun:
     flops: Mapping[str, float]
     own_flops: float
     seconds: float
+    memory_bytes: float
     epochs: float
     group: str
+
+    @property
+    def run_id(self) -> str:
+        """The run, or the trunk."""
+        return self.unit.run_id
+
+    @property
+    def label(self) -> str:
+        """A short name."""
+        return self.point.label
 
     @property
     def config(self) -> RunConfig:
         """The run's configuration."""
         return self.loaded.config
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """Work for one trainer process: runs of one group.
-
-    Attributes:
-      group: name of the group.
-      units: what it trains, in order.
-      seconds: predicted, start-up included.
-    """
-
-    group: str
-    units: tuple[states.Unit, ...]
-    seconds: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,10 +82,6 @@ class Plan:
         """Finished models that the sweep ends with."""
         return sum(len(run.unit.models) for run in self.runs)
 
-    def unfinished(self) -> list[PlannedRun]:
-        """The runs that files do not show as finished."""
-        return [run for run in self.runs if not states.is_finished(run.unit)]
-
 
 def make_plan(sweep: Sweep, root: str, rates: Rates) -> Plan:
     """Expands a sweep and checks every run of it; writes nothing.
@@ -119,27 +106,6 @@ def make_plan(sweep: Sweep, root: str, rates: Rates) -> Plan:
         dataclasses.replace(run, unit=_unit(run.point, run.config, root, stores, sweep_id)) for run in planned
     )
     return Plan(sweep, sweep_id, root, named, (*_epoch_warnings(sweep, named), *_tag_warnings(named)))
-
-
-def tasks_of(runs: Sequence[PlannedRun], slots: int) -> list[Task]:
-    """Cuts the groups into tasks, longest first.
-
-    A group stays one process, which compiles once, unless it is so long that other slots would wait for it.
-    """
-    longest = max(sum(run.seconds for run in runs) / (slots * _PIECES_PER_SLOT), STARTUP_SECONDS)
-    groups: dict[str, list[PlannedRun]] = collections.defaultdict(list)
-    for run in runs:
-        groups[run.group].append(run)
-    tasks = [task for group in groups.values() for task in _pieces(group, longest)]
-    return sorted(tasks, key=lambda task: -task.seconds)
-
-
-def makespan(tasks: Sequence[Task], slots: int) -> float:
-    """Predicted seconds until the last of the slots is free, when each takes the next task as soon as it can."""
-    free_at = [0.0] * slots
-    for task in tasks:
-        heapq.heapreplace(free_at, free_at[0] + task.seconds)
-    return max(free_at)
 
 
 class _Stores:
@@ -175,6 +141,7 @@ def _planned(
         flops={convention: value * horizon for convention, value in per_token.items()},
         own_flops=per_token["6nd"] * own_tokens,
         seconds=work_tokens * rates.seconds_per_token(total, per_token["6nd_head_attention"]),
+        memory_bytes=memory.run_bytes(config),
         epochs=horizon / (windows * config.data.sequence_length),
         group=_group_name(config),
     )
@@ -256,18 +223,6 @@ def _group_name(config: RunConfig) -> str:
     model = config.model
     size = f"{model.family}-{model.width}x{model.depth}-b{config.batch_size}x{config.data.sequence_length}"
     return f"{size}-{_digest(shape)[:4]}"
-
-
-def _pieces(group: Sequence[PlannedRun], longest: float) -> list[Task]:
-    """Splits a group into pieces of about equal time, none longer than `longest` where single runs allow it."""
-    count = min(len(group), max(1, math.ceil(sum(run.seconds for run in group) / longest)))
-    pieces: list[list[PlannedRun]] = [[] for _ in range(count)]
-    for run in sorted(group, key=lambda run: -run.seconds):
-        min(pieces, key=lambda piece: sum(other.seconds for other in piece)).append(run)
-    return [
-        Task(piece[0].group, tuple(run.unit for run in piece), STARTUP_SECONDS + sum(run.seconds for run in piece))
-        for piece in pieces
-    ]
 
 
 def _digest(value: object) -> str:

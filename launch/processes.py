@@ -1,10 +1,11 @@
-"""Trainer processes: pinned to the cores of a slot, logged to a file, and never outliving the driver."""
+"""Trainer processes: pinned to the cores of a slot, logged to a file, and never outliving what started them."""
 
+import contextlib
 import ctypes
-import glob
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,10 +23,10 @@ def start(
     environment: Mapping[str, str],
     inherited: Sequence[int],
 ) -> subprocess.Popen:
-    """Starts a trainer.
+    """Starts a trainer, or a driver of trainers.
 
-    When the driver dies, however it dies, the kernel sends the trainer SIGTERM: it saves and leaves. It has a session of its own, so that a
-    Ctrl-C at the terminal reaches the driver alone, which then stops its trainers in order.
+    When the thread that called this ends, however its process dies, the kernel sends the new process SIGTERM: it saves and leaves. It has a session
+    of its own, so that a Ctrl-C at the terminal reaches the first process alone, which then stops the others in order.
 
     Args:
       command: program and arguments.
@@ -61,6 +62,39 @@ def start(
         )
 
 
+def handle_of(pid: int) -> str:
+    """A name for a living process that no later one can have: host, number and start."""
+    return f"{socket.gethostname()}:{pid}:{_started(pid)}"
+
+
+def is_of_this_machine(handle: str) -> bool:
+    """Whether a handle names a process of this machine."""
+    return handle.rpartition(":")[0].rpartition(":")[0] == socket.gethostname()
+
+
+def is_alive(handle: str) -> bool:
+    """Whether the process of a handle of this machine lives; one that ended and was not collected yet does not."""
+    pid, started = handle.split(":")[-2:]
+    return started != "" and _started(int(pid)) == started
+
+
+def terminate(handle: str) -> None:
+    """Sends SIGTERM to the process of a handle of this machine if it lives."""
+    if is_alive(handle):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(handle.split(":")[-2]), signal.SIGTERM)
+
+
+def _started(pid: int) -> str:
+    """When a process started, in clock ticks since the machine did; empty when it has ended."""
+    try:
+        # What follows the name, which is in parentheses and may hold anything: state, then 19 fields before the start.
+        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return "" if fields[0] == "Z" else fields[19]
+
+
 def last_line(log: pathlib.Path) -> str:
     """The last line of a log that says something."""
     lines = _lines(log)
@@ -81,35 +115,9 @@ def _lines(log: pathlib.Path) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def has_accelerator() -> bool:
-    """Whether this machine shows a GPU or a TPU that JAX may use; looks at devices, imports nothing."""
-    if os.environ.get("JAX_PLATFORMS") == "cpu":
-        return False
-    return bool(glob.glob("/dev/nvidia[0-9]*") or glob.glob("/dev/accel*") or glob.glob("/dev/vfio/[0-9]*"))
-
-
-def available_cores() -> list[int]:
-    """The CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
-
-
-def default_slots() -> int:
-    """One slot on an accelerator; otherwise one for each core: two pinned processes train 28% more tokens/s than one on two cores."""
-    return 1 if has_accelerator() else len(available_cores())
-
-
-def cores_of_slot(slot: int, slots: int, cores: Sequence[int]) -> list[int]:
-    """The cores of one slot: an even share, or one core in turn where there are more slots than cores."""
-    if slots >= len(cores):
-        return [cores[slot % len(cores)]]
-    return list(cores[slot * len(cores) // slots : (slot + 1) * len(cores) // slots])
-
-
-def trainer_environment(cores: Sequence[int]) -> dict[str, str]:
-    """The driver's variables, with thread pools as large as the slot and one compilation cache for all."""
-    environment = with_project_on_path(os.environ)
+def trainer_environment(variables: Mapping[str, str], cores: Sequence[int]) -> dict[str, str]:
+    """Those variables, with thread pools as large as the slot and one compilation cache for all."""
+    environment = with_project_on_path(variables)
     environment.setdefault("JAX_COMPILATION_CACHE_DIR", str(PROJECT_ROOT / ".cache" / "jax"))
     environment.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     environment.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
@@ -135,9 +143,9 @@ def train_command(run_directories: Sequence[os.PathLike[str]]) -> list[str]:
     return [sys.executable, "-m", "scaling.train", *(f"--run_dir={os.fspath(path)}" for path in run_directories)]
 
 
-def run_one_command(root: str, run_ids: Sequence[str]) -> list[str]:
-    """What every engine runs."""
-    return [sys.executable, "-m", "launch.run_one", f"--root={root}", *(f"--run_id={run_id}" for run_id in run_ids)]
+def run_one_command() -> list[str]:
+    """What every engine runs; `--root` and `--run_id` arguments follow."""
+    return [sys.executable, "-m", "launch.run_one"]
 
 
 def _prctl():

@@ -8,9 +8,32 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from launch import states
-from launch.local import Snapshot
-from launch.plan import PlannedRun, Task
+from launch.manifest import Manifest
+from launch.reports import Snapshot
 from scaling.training.progress import duration, si
+
+# The progress line names so many of the runs that are being trained.
+_NAMED_RUNS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class WatchedRun:
+    """A run of a sweep whose files are watched.
+
+    Attributes:
+      unit: its directory, or those of a trunk and its branches; they are frozen.
+      label: a short name.
+      seconds: predicted.
+    """
+
+    unit: states.Unit
+    label: str
+    seconds: float
+
+
+def watched_runs(root: str, manifest: Manifest) -> list[WatchedRun]:
+    """The runs of a sweep."""
+    return [WatchedRun(states.unit_of(root, run.run_id), run.label, run.seconds) for run in manifest.runs]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +48,7 @@ class Work:
       seconds: the predicted seconds of those tokens.
       left: the predicted seconds of the rest.
       longest_left: of the run with the most work left.
+      training: labels of the runs that some process is training.
     """
 
     models: int
@@ -34,19 +58,20 @@ class Work:
     seconds: float
     left: float
     longest_left: float
+    training: tuple[str, ...] = ()
 
 
 class WorkMeter:
     """Reads the work done; a run that is finished is read once."""
 
-    def __init__(self, runs: Sequence[PlannedRun]):
+    def __init__(self, runs: Sequence[WatchedRun]):
         """Reads nothing yet."""
         self._runs = runs
         self._finished: dict[str, list[states.Status]] = {}
 
     def read(self) -> Work:
         """Looks at the files of every run that was not finished at the last look."""
-        tokens, seconds, lefts = 0, 0.0, []
+        tokens, seconds, lefts, training = 0, 0.0, [], []
         for run in self._runs:
             total = sum(states.own_tokens(spec) for spec in run.unit.specs)
             run_tokens = total if self._model_outcomes(run) is not None else min(total, states.tokens_done(run.unit))
@@ -54,22 +79,21 @@ class WorkMeter:
             tokens += run_tokens
             seconds += share * run.seconds
             lefts.append((1 - share) * run.seconds)
+            if share < 1 and any(directory.is_held() for directory in run.unit.directories):
+                training.append(run.label)
         outcomes = [status for run in self._runs for status in self._recorded(run)]
         models = sum(len(run.unit.models) for run in self._runs)
         diverged = outcomes.count("diverged")
-        return Work(models, len(outcomes), diverged, tokens, seconds, sum(lefts), max(lefts, default=0.0))
+        longest = max(lefts, default=0.0)
+        return Work(models, len(outcomes), diverged, tokens, seconds, sum(lefts), longest, tuple(training))
 
-    def was_finished(self, run_id: str) -> bool:
-        """Whether the last look found a run finished, or its trunk with all branches."""
-        return run_id in self._finished
-
-    def _model_outcomes(self, run: PlannedRun) -> list[states.Status] | None:
+    def _model_outcomes(self, run: WatchedRun) -> list[states.Status] | None:
         """The outcomes of a finished unit's models; None while it is not finished."""
         if run.unit.run_id not in self._finished and states.is_finished(run.unit):
             self._finished[run.unit.run_id] = states.model_outcomes(run.unit)
         return self._finished.get(run.unit.run_id)
 
-    def _recorded(self, run: PlannedRun) -> list[states.Status]:
+    def _recorded(self, run: WatchedRun) -> list[states.Status]:
         return self._finished.get(run.unit.run_id) or states.model_outcomes(run.unit)
 
 
@@ -77,13 +101,13 @@ class SweepProgress:
     """One line about the whole sweep: rewritten in place on a terminal, appended now and then elsewhere."""
 
     def __init__(
-        self, runs: Sequence[PlannedRun], slots: int, stream: TextIO | None = None, every_seconds: float | None = None
+        self, runs: Sequence[WatchedRun], slots: int, stream: TextIO | None = None, every_seconds: float | None = None
     ):
         """Starts the clock.
 
         Args:
           runs: of the sweep, finished ones included.
-          slots: trainers at a time.
+          slots: jobs at a time.
           stream: where lines go; standard output by default.
           every_seconds: least time between lines; by default 2 on a terminal, 15 elsewhere.
         """
@@ -91,7 +115,6 @@ class SweepProgress:
         self._terminal = self._stream.isatty()
         self._every_seconds = every_seconds if every_seconds is not None else (2.0 if self._terminal else 15.0)
         self._slots = slots
-        self._names = {run.unit.run_id: run.point.label for run in runs}
         self.meter = WorkMeter(runs)
         self._started = self._last = time.monotonic()
         self._begin = self.meter.read()
@@ -115,7 +138,7 @@ class SweepProgress:
 
         Args:
           work: read just now.
-          snapshot: what the engine is doing.
+          snapshot: what the workers say.
           elapsed: seconds since the clock was started.
         """
         parts = [f"{work.done}/{work.models} models"]
@@ -124,7 +147,7 @@ class SweepProgress:
         elif snapshot.waiting_for_others:
             parts.append("waiting for runs that other processes hold")
         else:
-            parts.append(f"training {', '.join(self._current(task) for task in snapshot.running)}")
+            parts.append(_training(work.training) if work.training else "between runs" if work.tokens else "starting")
         if work.diverged:
             parts.append(f"{work.diverged} diverged")
         if snapshot.crashes:
@@ -150,11 +173,11 @@ class SweepProgress:
         factor = (elapsed * slots + prior) / (predicted + prior)
         return factor * max(work.left / slots, work.longest_left)
 
-    def _current(self, task: Task) -> str:
-        """The run that a trainer is at: it takes the runs of its task in order."""
-        unit = next((unit for unit in task.units if not self.meter.was_finished(unit.run_id)), task.units[-1])
-        return self._names[unit.run_id]
-
     def _write(self, line: str) -> None:
         start, end = ("\r\x1b[K", "") if self._terminal else ("", "\n")
         print(f"{start}{line}", end=end, file=self._stream, flush=True)
+
+
+def _training(labels: Sequence[str]) -> str:
+    more = f" and {len(labels) - _NAMED_RUNS} more" if len(labels) > _NAMED_RUNS else ""
+    return f"training {', '.join(labels[:_NAMED_RUNS])}{more}"

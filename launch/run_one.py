@@ -16,7 +16,7 @@ from absl import flags
 
 from launch import processes, states
 from launch.claims import Claim, try_claim
-from scaling import run_directory, verbs
+from scaling import distributed, run_directory, verbs
 from scaling.errors import ConfigError, DivergedError, InterruptedRunError
 
 _ROOT = flags.DEFINE_string("root", "runs", "Directory that holds run directories.")
@@ -37,7 +37,8 @@ def main(argv: Sequence[str]) -> None:
     if not _RUN_IDS.value:
         raise ConfigError("--run_id is missing", "name a run of the root; launch.status lists them")
     units = [states.unit_of(_ROOT.value, run_id) for run_id in dict.fromkeys(_RUN_IDS.value)]
-    claimed = [(unit, claim) for unit in units if (claim := _claim(unit)) is not None]
+    take = _claim if distributed.place_of(os.environ, distributed.has_tpu()).arguments is None else _share
+    claimed = [(unit, claim) for unit in units if (claim := take(unit)) is not None]
     if claimed:
         _become_trainer([unit for unit, _ in claimed], [claim for _, claim in claimed])
     held = [unit.run_id for unit in units if not states.is_finished(unit)]
@@ -49,7 +50,7 @@ def main(argv: Sequence[str]) -> None:
 def _claim(unit: states.Unit) -> Claim | None:
     """A claim on a run that has work; None where it is done or held. Looks again under the claim: another process may just have finished it."""
     if run_directory.is_remote(unit.root):
-        free = not states.is_finished(unit) and states.unit_status(unit) != "running"
+        free = not states.is_finished(unit) and not states.is_held(unit)
         return Claim(None) if free else None
     claim = try_claim(states.claims_folder(unit.root), unit.run_id)
     if claim is None:
@@ -58,6 +59,11 @@ def _claim(unit: states.Unit) -> Claim | None:
         claim.close()
         return None
     return claim
+
+
+def _share(unit: states.Unit) -> Claim | None:
+    """For one of the several processes of a run, of which each comes here: the trainer's first process takes the lock for all of them."""
+    return None if states.is_finished(unit) else Claim(None)
 
 
 def _become_trainer(units: Iterable[states.Unit], claims: Iterable[Claim]) -> None:

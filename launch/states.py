@@ -4,9 +4,12 @@ import dataclasses
 import json
 import os
 import pathlib
+from collections.abc import Sequence
 
 from etils import epath
 
+from launch.claims import is_claimed
+from scaling import run_directory
 from scaling.run_directory import Attempt, RunDirectory, Spec, Status
 
 # These need no further training; every other state does.
@@ -81,6 +84,11 @@ def is_finished(unit: Unit) -> bool:
     return all(recorded_status(directory) in FINISHED for directory in unit.directories)
 
 
+def all_recorded(root: str, run_ids: Sequence[str]) -> bool:
+    """The same from names alone: whether every run has its record."""
+    return all(recorded_status(RunDirectory(epath.Path(root) / run_id)) in FINISHED for run_id in run_ids)
+
+
 def model_outcomes(unit: Unit) -> list[Status]:
     """The recorded statuses of the unit's models, those without a record left out."""
     directories = unit.directories[-len(unit.models) :]
@@ -98,6 +106,13 @@ def unit_status(unit: Unit) -> Status:
             return word  # type: ignore[return-value]
     # Some runs are recorded, the rest were never begun: the work stopped between two of them.
     return "new" if len(unfinished) == len(unit.specs) else "interrupted"
+
+
+def is_held(unit: Unit) -> bool:
+    """Whether a process has claimed the unit or trains a run of it now."""
+    if not run_directory.is_remote(unit.root) and is_claimed(claims_folder(unit.root), unit.run_id):
+        return True
+    return any(directory.is_held() for directory in unit.directories)
 
 
 def attempts(unit: Unit) -> int:

@@ -1,6 +1,7 @@
-"""Trains a sweep on this machine: `python -m launch.sweep --gin_file=configs/sweeps/X.gin`.
+"""Trains a sweep: `python -m launch.sweep --gin_file=configs/sweeps/X.gin [--engine=local|serial|slurm|sky]`.
 
-It shows the plan and its cost, trains what is not finished yet, and shows progress. Repeating the command after any stop does what is missing.
+It shows the plan and its cost, submits what is not finished yet, and shows progress. Repeating the command after any stop does what is missing.
+Settings of an engine come from a Gin file of its own (`--gin_file=configs/engines/slurm.gin`) or from bindings (`--gin.SlurmEngine.partition=gpu`).
 Exit codes: 0 every run completed; 70 all finished, but some diverged (their records say so); 1 some failed; 2 bad input; 75 interrupted, the same
 command continues.
 """
@@ -9,23 +10,23 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from launch import processes, tables
-from launch.local import LocalEngine, Outcome, require_local
-from launch.plan import Plan, Task, make_plan, tasks_of
-from launch.progress import SweepProgress
+from launch import budgets, conduct, engine_flags, manifest, tables
+from launch.engines import catalogue
+from launch.engines.engine import Engine
+from launch.plan import Plan, make_plan
 from launch.rates import Rates, rates_of
 from launch.sweep_config import Sweep
 from scaling import gin_files, run_directory, verbs
-from scaling.errors import BadInputError, ConfigError, DivergedError, InterruptedRunError, PlumblineError
+from scaling.errors import ConfigError
 
 _ROOT = flags.DEFINE_string(
     "root", None, "Directory that holds run directories; by default Sweep.root of the Gin file."
 )
-_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the plan and its cost, and write nothing.")
-_SLOTS = flags.DEFINE_integer(
-    "slots", None, "Trainers at a time; by default one for each CPU core, or one on an accelerator.", lower_bound=1
+_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the plan, its jobs and its cost, and write nothing.")
+_WATCH = flags.DEFINE_bool(
+    "watch", True, "Show progress to the end; --nowatch leaves after submitting to an engine elsewhere."
 )
-_RETRIES = flags.DEFINE_integer("retries", 2, "How often a run is tried again after a crash.", lower_bound=0)
+_SHARE_ROOT = flags.DEFINE_bool("share_root", False, "Accept a root that holds sweeps of other names.")
 _FLOPS_PER_SECOND = flags.DEFINE_float(
     "flops_per_second",
     None,
@@ -35,72 +36,59 @@ _FLOPS_PER_SECOND = flags.DEFINE_float(
 
 
 def main(argv: Sequence[str]) -> None:
-    """Plans the sweep, trains it, and turns its outcome into an exit code."""
+    """Plans the sweep, submits it, watches it, and turns its outcome into an exit code."""
     del argv
     if not verbs.gin_file_flags():
         raise ConfigError("--gin_file is missing", "name a sweep of configs/sweeps/")
-    slots = processes.default_slots() if _SLOTS.value is None else _SLOTS.value
-    rates, plan = _plan()
-    tasks = tasks_of(plan.unfinished(), slots)
+    engine = engine_flags.from_gin(verbs.gin_file_flags(), verbs.gin_binding_flags())
+    if not _WATCH.value and catalogue.is_attached(engine):
+        raise ConfigError(
+            f"the {engine.name} engine ends with its command, so --nowatch would stop it", "leave --nowatch out"
+        )
+    rates, plan = _plan(engine)
+    sweep = manifest.manifest_of(plan)
+    submission = conduct.submission_of(sweep.unfinished(plan.root), plan.sweep_id, plan.root, engine)
     print(tables.plan_table(plan))
-    print(tables.plan_summary(plan, tasks, slots, rates.describe()))
+    if _DRY_RUN.value:
+        print(tables.jobs_table(submission))
+        print(tables.submission_text(submission))
+    print(tables.plan_summary(plan, submission, engine.slots, rates.describe()))
+    budgets.check(plan.sweep, sum(run.own_flops for run in plan.runs), submission.seconds, submission.cost)
     if _DRY_RUN.value:
         return
-    engine = LocalEngine(plan.root, slots, command=processes.train_command([]), retries=_RETRIES.value)
-    outcome = train(plan, tasks, engine, slots)
-    conclude(plan, outcome)
+    _start(plan, sweep, submission, engine)
 
 
-def _plan() -> tuple[Rates, Plan]:
+def _plan(engine: Engine) -> tuple[Rates, Plan]:
     gin_files.parse(Sweep, verbs.gin_file_flags(), verbs.gin_binding_flags())
     sweep = gin_files.build(Sweep).config
     # Forgets that the sweep itself was built, so that it is not among the operative bindings of the first run.
     with gin_files.overridden({}):
         pass
     root = _ROOT.value or sweep.root
-    require_local(root)
+    if run_directory.is_remote(root) and not engine.reads_buckets:
+        raise ConfigError(
+            f"the root {root} is not on a local disk, which the {engine.name} engine needs", "give a local directory"
+        )
+    if not _SHARE_ROOT.value:
+        manifest.refuse_other_sweeps(root, sweep.name)
     rates = rates_of(root, _FLOPS_PER_SECOND.value)
     return rates, make_plan(sweep, root, rates)
 
 
-def train(plan: Plan, tasks: Sequence[Task], engine: LocalEngine, slots: int) -> Outcome:
-    """Freezes every run of the plan, then trains the tasks with progress.
-
-    Raises:
-      OutputError: the root cannot be written.
-    """
-    for run in plan.runs:
-        spec = run.unit.specs[0]
-        run_directory.freeze(
-            plan.root, run.loaded, spec.stores, name=run.point.label, sweep_id=plan.sweep_id, tags=run.point.tags
-        )
-    progress = SweepProgress(plan.runs, slots)
-    try:
-        return engine.run(tasks, progress.tick)
-    finally:
-        progress.close()
-
-
-def conclude(plan: Plan, outcome: Outcome) -> None:
-    """Prints the table of all runs and raises what the exit code needs.
-
-    Raises:
-      InterruptedRunError, BadInputError, PlumblineError, DivergedError: in this order of precedence; see the module's exit codes.
-    """
-    directories = [directory for run in plan.runs for directory in run.unit.directories]
-    print(tables.runs_table(directories))
-    print(tables.counts(directories))
-    for run_id, failure in outcome.failures.items():
-        print(f"failed: {run_id}: {failure.reason} (log: {failure.log})")
-    if outcome.interrupted:
-        raise InterruptedRunError("interrupted; what was trained is saved, and the same command continues")
-    if outcome.failures and all(failure.bad_input for failure in outcome.failures.values()):
-        raise BadInputError(f"{len(outcome.failures)} runs were refused", "see the reasons above")
-    if outcome.failures:
-        raise PlumblineError(f"{len(outcome.failures)} runs failed, as said above; the same command tries them again")
-    diverged = sum(directory.record()["status"] == "diverged" for directory in directories)
-    if diverged:
-        raise DivergedError(f"{diverged} runs diverged, as their records say; the others are complete")
+def _start(plan: Plan, sweep: manifest.Manifest, submission: conduct.Submission, engine: Engine) -> None:
+    if not submission.jobs:
+        conduct.freeze(plan)
+        manifest.write(plan.root, sweep)
+        conduct.conclude(plan.root, sweep, conduct.Outcome())
+        return
+    engine.check(plan.root)
+    conduct.freeze(plan)
+    sweep = conduct.submit(sweep, submission, engine)
+    if not _WATCH.value:
+        print(f"submitted; python -m launch.status --root={plan.root} --sweep={sweep.sweep_id} shows it")
+        return
+    conduct.conclude(plan.root, sweep, conduct.watch(plan.root, sweep, engine))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """Tables of plans and of runs, as text."""
 
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
 from launch import states
-from launch.plan import Plan, Task, makespan
+from launch.engines.engine import Submission
+from launch.plan import Plan
 from scaling.accounting import parameters
 from scaling.run_directory import RunDirectory, Spec
 from scaling.training.progress import duration, si
@@ -31,17 +33,34 @@ def plan_table(plan: Plan) -> str:
     return align(header, rows, right={2, 3, 4, 5, 6, 7})
 
 
-def plan_summary(plan: Plan, tasks: Sequence[Task], slots: int, rates: str) -> str:
-    """What the whole sweep is and costs."""
-    unfinished = plan.unfinished()
+def jobs_table(submission: Submission) -> str:
+    """One row a job, in the order in which they start."""
+    header = ("job", "runs", "FLOPs (6ND)", "predicted", "memory")
+    rows = [
+        (job.name, str(len(job.run_ids)), f"{job.flops:.3g}", duration(job.seconds), f"{si(job.memory_bytes)}B")
+        for job in submission.jobs
+    ]
+    return align(header, rows, right={1, 2, 3, 4})
+
+
+def plan_summary(plan: Plan, submission: Submission, slots: int, rates: str) -> str:
+    """What the whole sweep is, and what is to do and what it costs on its engine."""
     groups = len({run.group for run in plan.runs})
+    runs = sum(len(job.run_ids) for job in submission.jobs)
+    cost = "" if submission.cost is None else f", cost about {submission.cost:.2f}"
     lines = [
         f"sweep {plan.sweep_id}: {plan.models} models from {len(plan.runs)} runs of {groups} compiled shapes, "
         f"{sum(run.own_flops for run in plan.runs):.3g} FLOPs (6ND) in all",
-        f"to do: {len(unfinished)} runs, {sum(run.own_flops for run in unfinished):.3g} FLOPs, in {len(tasks)} processes on {slots} "
-        f"slots: about {duration(makespan(tasks, slots))} ({rates})",
+        f"to do: {runs} runs, {sum(job.flops for job in submission.jobs):.3g} FLOPs, in {len(submission.jobs)} processes on {slots} "
+        f"slots of the engine {submission.engine}: about {duration(submission.seconds)}{cost} ({rates})",
     ]
     return "\n".join([*lines, *(f"warning: {warning}" for warning in plan.warnings)])
+
+
+def submission_text(submission: Submission) -> str:
+    """The files that would be written and the commands that would be executed."""
+    files = [f"--- {path}\n{text.rstrip()}\n---" for path, text in submission.files.items()]
+    return "\n".join([*files, *(f"$ {shlex.join(command)}" for command in submission.commands)])
 
 
 def runs_table(directories: Sequence[RunDirectory]) -> str:

@@ -7,6 +7,7 @@ import pathlib
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from scaling.data import store_writer
 from scaling.data.vocabularies import ByteVocabulary
 
 PROJECT_ROOT = pathlib.Path(__file__).resolve().parents[2]
+FAKES = pathlib.Path(__file__).with_name("fakes")
 VOCABULARY = ByteVocabulary()
 
 BASE = """
@@ -116,10 +118,14 @@ class Laboratory:
             run_directory.freeze(self.root, run.loaded, run.unit.specs[0].stores, tags=run.point.tags)
         return [run.unit for run in plan.runs]
 
+    def journal(self) -> list[list[str]]:
+        """The lines of the journal that fake trainers keep: run, process, cores, mask, and whether it was alone with that."""
+        path = self.root / "journal.txt"
+        return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+
     def started(self) -> list[str]:
         """The run ids that fake trainers began, one for each start."""
-        journal = self.root / "journal.txt"
-        return [line.split()[0] for line in journal.read_text().splitlines()] if journal.exists() else []
+        return [line[0] for line in self.journal()]
 
 
 @pytest.fixture
@@ -128,27 +134,34 @@ def lab(tmp_path: pathlib.Path, store: str) -> Laboratory:
     return Laboratory(tmp_path, tmp_path / "runs", store)
 
 
-def environment(behaviour: dict[int, str] | None = None, seconds: float = 0.0) -> dict[str, str]:
+def environment(behaviour: dict[int | str, str] | None = None, seconds: float = 0.0) -> dict[str, str]:
     """Variables that fake trainers read."""
     return {
         **os.environ,
-        "PYTHONPATH": str(PROJECT_ROOT),
+        "PYTHONPATH": os.pathsep.join([str(FAKES), str(PROJECT_ROOT)]),
         "FAKE_BEHAVIOUR": json.dumps({str(seed): word for seed, word in (behaviour or {}).items()}),
         "FAKE_SECONDS": str(seconds),
     }
 
 
-def fake_sweep(*arguments: str, behaviour: dict[int, str] | None = None, seconds: float = 0.0) -> subprocess.Popen:
-    """Starts launch.sweep with fake trainers."""
-    script = pathlib.Path(__file__).with_name("fake_sweep.py")
+def start_verb(
+    module: str, *arguments: str, behaviour: dict[int | str, str] | None = None, seconds: float = 0.0
+) -> subprocess.Popen:
+    """Starts a verb with fake trainers."""
     return subprocess.Popen(
-        [sys.executable, str(script), *arguments],
+        [sys.executable, "-m", module, *arguments],
         env=environment(behaviour, seconds),
         cwd=PROJECT_ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def fake_sweep(*arguments: str, **options: Any) -> subprocess.Popen:
+    """Starts launch.sweep with fake trainers, on the serial engine unless the arguments name another."""
+    named = any(argument.startswith("--engine") for argument in arguments)
+    return start_verb("launch.sweep", *arguments, *([] if named else ["--engine=serial"]), **options)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,8 +183,8 @@ def ended(process: subprocess.Popen, timeout: float = 60.0) -> Ended:
 def sweep() -> Callable[..., Ended]:
     """Runs launch.sweep with fake trainers to its end."""
 
-    def run(*arguments: str, behaviour: dict[int, str] | None = None, seconds: float = 0.0) -> Ended:
-        return ended(fake_sweep(*arguments, behaviour=behaviour, seconds=seconds))
+    def run(*arguments: str, **options: Any) -> Ended:
+        return ended(fake_sweep(*arguments, **options))
 
     return run
 

@@ -1,13 +1,16 @@
 """Stands in for `python -m scaling.train`: the same files, last lines and exit codes, no training.
 
-Environment: FAKE_SECONDS a run takes; FAKE_BEHAVIOUR, JSON from a run's seed to what goes wrong in it. Every start of a run is a line of
-`journal.txt` beside the run directories.
+Environment: FAKE_SECONDS a run takes; FAKE_BEHAVIOUR, JSON from a run's seed, or "*" for all others, to what goes wrong in it. Every start of a run
+is a line of `journal.txt` beside the run directories: the run, the process, its cores, the device mask that it sees, and whether another trainer that
+sees the same mask was alive then.
 """
 
 import argparse
+import fcntl
 import json
 import os
 import pathlib
+import random
 import signal
 import sys
 import time
@@ -18,6 +21,7 @@ from scaling.run_directory import RunDirectory
 BEHAVIOUR = json.loads(os.environ.get("FAKE_BEHAVIOUR", "{}"))
 SECONDS = float(os.environ.get("FAKE_SECONDS", "0"))
 STEPS = 20
+MASK = os.environ.get("CUDA_VISIBLE_DEVICES") or "none"
 
 
 class Trainer:
@@ -26,6 +30,7 @@ class Trainer:
     def __init__(self):
         self.asked_to_stop = False
         self.ends: dict[str, str] = {}
+        self.mask_lock = None
         signal.signal(signal.SIGTERM, self.stop)
 
     def stop(self, number, frame):
@@ -38,7 +43,7 @@ class Trainer:
 
     def attempt(self, directory: RunDirectory) -> str:
         spec = directory.spec
-        behaviour = BEHAVIOUR.get(str(spec.config.seed))
+        behaviour = BEHAVIOUR.get(str(spec.config.seed), BEHAVIOUR.get("*"))
         if behaviour == "refuse":
             print(f"error: {spec.run_id}: the store is altered. Remedy: write it again.")
             return "bad_input"
@@ -47,7 +52,8 @@ class Trainer:
         earlier = len(directory.attempts())
         attempt = directory.start_attempt({"first_step": first})
         with open(directory.path.parent / "journal.txt", "a") as journal:
-            journal.write(f"{spec.run_id} {os.getpid()} {sorted(os.sched_getaffinity(0))}\n")
+            cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
+            journal.write(f"{spec.run_id} {os.getpid()} {cores} {MASK} {self.share_of_mask(directory.path.parent)}\n")
         self.misbehave(behaviour, attempt, earlier)
         if behaviour == "diverge":
             attempt.finish("diverged", reason="loss nan")
@@ -56,7 +62,7 @@ class Trainer:
         if behaviour == "raise":
             attempt.finish("failed", reason="a bug\nin two lines")
             return "failed"
-        self.steps(directory, attempt, first)
+        self.steps(directory, attempt, first, fault_of(spec.run_id, earlier) if behaviour == "flaky" else None)
         directory.write_record(record(spec, "completed"))
         return "completed"
 
@@ -76,6 +82,16 @@ class Trainer:
                 return error.exit_code
         return 0
 
+    def share_of_mask(self, root: pathlib.Path) -> str:
+        """ "alone", or "shared" where another living trainer sees the same mask; a lock that ends with the process tells."""
+        if self.mask_lock is None:
+            self.mask_lock = open(root / f"mask-{MASK}", "a")
+        try:
+            fcntl.flock(self.mask_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return "shared"
+        return "alone"
+
     def misbehave(self, behaviour, attempt, earlier: int) -> None:
         if behaviour == "crash" or (behaviour == "crash_once" and not earlier):
             os.kill(os.getpid(), signal.SIGKILL)
@@ -83,7 +99,7 @@ class Trainer:
             attempt.finish("interrupted", reason="SIGTERM from elsewhere")
             sys.exit(75)
 
-    def steps(self, directory: RunDirectory, attempt, first: int) -> None:
+    def steps(self, directory: RunDirectory, attempt, first: int, fault: tuple[int, str] | None) -> None:
         spec = directory.spec
         own = max(1, spec.last_step - spec.first_step)
         for i in range(STEPS):
@@ -93,11 +109,35 @@ class Trainer:
             time.sleep(SECONDS / STEPS)
             with (attempt.path / "metrics.jsonl").open("a") as metrics:
                 metrics.write(json.dumps({"step": step, "loss": 3.0}) + "\n")
+            if self.asked_to_stop or fault:
+                save(directory, step)
             if self.asked_to_stop:
-                directory.checkpoints.mkdir(exist_ok=True)
-                (directory.checkpoints / "step.txt").write_text(str(step))
                 attempt.finish("interrupted", reason="SIGTERM")
                 sys.exit(75)
+            if fault and i == fault[0]:
+                break_down(fault[1])
+
+
+def save(directory: RunDirectory, step: int) -> None:
+    """A checkpoint, atomically."""
+    directory.checkpoints.mkdir(exist_ok=True)
+    partial = directory.checkpoints / "partial"
+    partial.write_text(str(step))
+    partial.replace(directory.checkpoints / "step.txt")
+
+
+def fault_of(run_id: str, earlier: int) -> tuple[int, str]:
+    """After which of its steps a flaky run breaks down in this attempt, and how; the same every time. No run does so more than three times."""
+    chance = random.Random(f"{run_id}-{earlier}")
+    step = chance.randrange(STEPS - 1) if chance.random() < 0.4 and earlier < 3 else STEPS
+    return step, chance.choice(("exit", "kill", "interrupt"))
+
+
+def break_down(how: str) -> None:
+    """Ends the process in one of three ways."""
+    if how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    os._exit(1 if how == "exit" else 75)
 
 
 def record(spec, status: str) -> dict:

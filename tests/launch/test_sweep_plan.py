@@ -1,12 +1,13 @@
-"""Plans: run ids, groups, checks and the cut into tasks."""
+"""Plans: run ids, groups, checks and the cut into jobs and shares."""
 
 import dataclasses
 import shutil
 
 import pytest
 
+from launch import jobs, states
 from launch import plan as planning
-from launch import states
+from launch.engines.engine import Job
 from launch.rates import STARTUP_SECONDS, Rates
 from scaling import run_directory
 from scaling.errors import ConfigError, DataError
@@ -120,25 +121,35 @@ def planned(lab, seconds: dict[str, list[float]]) -> list[planning.PlannedRun]:
     ]
 
 
-def test_tasks_are_longest_first_keep_groups_apart_and_lose_nothing(lab):
+def test_jobs_are_longest_first_keep_groups_apart_and_lose_nothing(lab):
     runs = planned(lab, {"small": [10.0] * 12, "large": [100.0], "middle": [30.0, 50.0]})
-    tasks = planning.tasks_of(runs, slots=2)
-    assert [task.seconds for task in tasks] == sorted((task.seconds for task in tasks), reverse=True)
-    assert tasks[0].group == "large"
-    assert sorted(unit.run_id for task in tasks for unit in task.units) == sorted(run.unit.run_id for run in runs)
+    cut = jobs.jobs_of(runs, slots=2)
+    assert [job.seconds for job in cut] == sorted((job.seconds for job in cut), reverse=True)
+    assert cut[0].name.startswith("large")
+    assert sorted(run_id for job in cut for run_id in job.run_ids) == sorted(run.unit.run_id for run in runs)
     group_of = {run.unit.run_id: run.group for run in runs}
-    assert all({group_of[unit.run_id] for unit in task.units} == {task.group} for task in tasks)
+    assert all(len({group_of[run_id] for run_id in job.run_ids}) == 1 for job in cut)
 
 
 def test_a_long_group_is_split_so_that_slots_finish_together(lab):
     runs = planned(lab, {"only": [60.0] * 10})
-    tasks = planning.tasks_of(runs, slots=2)
-    assert len(tasks) > 2
-    assert planning.makespan(tasks, 2) < 0.6 * sum(run.seconds for run in runs) + len(tasks) * STARTUP_SECONDS
+    cut = jobs.jobs_of(runs, slots=2)
+    assert len(cut) > 2
+    assert jobs.makespan(cut, 2) < 0.6 * sum(run.seconds for run in runs) + len(cut) * STARTUP_SECONDS
 
 
 def test_a_short_group_stays_one_process(lab):
-    assert len(planning.tasks_of(planned(lab, {"only": [0.5] * 8}), slots=2)) == 1
+    assert len(jobs.jobs_of(planned(lab, {"only": [0.5] * 8}), slots=2)) == 1
+
+
+def test_shares_of_a_sweep_are_even_disjoint_and_the_same_on_every_host():
+    cut = [Job(f"j{i:02d}", (f"run{i}",), 1.0, flops, 1.0) for i, flops in enumerate([8.0, 7, 6, 5, 4, 3, 2, 2, 2, 1])]
+    shares = [jobs.shard(cut, index, 3) for index in range(3)]
+    assert sorted(job.name for share in shares for job in share) == [job.name for job in cut]
+    # Graham 1969: longest first is within 4/3 of the best, here 40 / 3.
+    assert max(sum(job.flops for job in share) for share in shares) <= 14
+    assert all([job.flops for job in share] == sorted((job.flops for job in share), reverse=True) for share in shares)
+    assert jobs.shard(cut[::-1], 1, 3) == shares[1]
 
 
 def test_predictions_use_measured_rates():

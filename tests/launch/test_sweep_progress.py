@@ -6,9 +6,8 @@ import json
 import pytest
 
 from launch import progress, rates, states
-from launch.local import Snapshot
-from launch.plan import Task
-from launch.progress import SweepProgress, WorkMeter
+from launch.progress import SweepProgress, WatchedRun, WorkMeter
+from launch.reports import Snapshot
 from scaling import run_directory
 
 GRID = """
@@ -26,6 +25,10 @@ def frozen_plan(lab, binding: str, values: object):
     return plan
 
 
+def watched(plan) -> list[WatchedRun]:
+    return [WatchedRun(run.unit, run.label, run.seconds) for run in plan.runs]
+
+
 def attempt_at(directory, step: int | None, first_step: int = 0) -> None:
     attempt = directory.start_attempt({"first_step": first_step})
     if step is not None:
@@ -36,7 +39,7 @@ def attempt_at(directory, step: int | None, first_step: int = 0) -> None:
 def test_work_is_read_from_the_last_complete_row(lab):
     plan = frozen_plan(lab, "RunConfig.seed", (0, 1))
     attempt_at(plan.runs[0].unit.directories[0], 25)
-    work = WorkMeter(plan.runs).read()
+    work = WorkMeter(watched(plan)).read()
     assert (work.models, work.done, work.tokens) == (2, 0, 25 * plan.runs[0].config.batch_tokens)
     assert work.seconds == pytest.approx(0.5 * plan.runs[0].seconds)
     assert work.left == pytest.approx(1.5 * plan.runs[0].seconds)
@@ -63,12 +66,12 @@ def test_branches_count_their_own_tokens_only(lab):
 
 def test_the_line_shows_what_a_person_wants_to_know(lab):
     plan = frozen_plan(lab, "RunConfig.seed", (0, 1, 2))
-    shown = SweepProgress(plan.runs, slots=2, stream=io.StringIO())
+    shown = SweepProgress(watched(plan), slots=2, stream=io.StringIO())
     plan.runs[0].unit.directories[0].write_record({"status": "diverged"})
     attempt_at(plan.runs[1].unit.directories[0], 25)
-    task = Task("group", tuple(run.unit for run in plan.runs), 1.0)
-    snapshot = Snapshot((task,), waiting_for_others=False, stopping=False, failed=1, crashes=2)
-    line = shown.line(shown.meter.read(), snapshot, elapsed=10.0)
+    snapshot = Snapshot(failed=1, crashes=2)
+    with plan.runs[1].unit.directories[0].lock():
+        line = shown.line(shown.meter.read(), snapshot, elapsed=10.0)
     tokens_per_second = 75 * plan.runs[0].config.batch_tokens / 10
     assert line.startswith(
         f"1/3 models | training seed=1 | 1 diverged | 2 crashes (see logs/) | 1 failed | {tokens_per_second:.0f} tokens/s | 10s elapsed"
@@ -79,7 +82,7 @@ def test_the_line_shows_what_a_person_wants_to_know(lab):
 def test_time_left_follows_the_measured_speed(lab):
     """When the work so far took three times the prediction, the rest will, too."""
     plan = frozen_plan(lab, "RunConfig.seed", tuple(range(8)))
-    shown = SweepProgress(plan.runs, slots=1, stream=io.StringIO())
+    shown = SweepProgress(watched(plan), slots=1, stream=io.StringIO())
     work = progress.Work(models=8, done=4, diverged=0, tokens=1, seconds=3_000.0, left=3_000.0, longest_left=10.0)
     assert shown._left(work, elapsed=9_000.0) == pytest.approx(9_000.0, rel=0.03)
 
@@ -87,8 +90,8 @@ def test_time_left_follows_the_measured_speed(lab):
 def test_lines_are_appended_where_there_is_no_terminal_and_not_too_often(lab):
     plan = frozen_plan(lab, "RunConfig.seed", (0,))
     stream = io.StringIO()
-    shown = SweepProgress(plan.runs, slots=1, stream=stream, every_seconds=3600)
-    snapshot = Snapshot((), waiting_for_others=False, stopping=False, failed=0)
+    shown = SweepProgress(watched(plan), slots=1, stream=stream, every_seconds=3600)
+    snapshot = Snapshot()
     shown.tick(snapshot)
     assert stream.getvalue() == ""
     shown._every_seconds = 0

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from launch.engines.engine import Job, Submission
 from launch.engines.slurm.task import RunTask
-from launch.plan import makespan
+from launch.jobs import makespan
 from scaling import run_directory
 from scaling.errors import ConfigError
 
