@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import time
@@ -29,7 +30,7 @@ def run_together(
     logs: pathlib.Path,
     *,
     cwd: pathlib.Path = PROJECT_ROOT,
-    timeout: float = 240.0,
+    timeout: float = 900.0,
 ) -> list[Ended]:
     """Runs one command in as many processes as `variables` has entries, each with its own beside the shared ones.
 
@@ -41,7 +42,10 @@ def run_together(
         for number, own in enumerate(variables):
             log = opened.enter_context(open(logs / f"process-{number}.log", "w+"))
             environment = inherited | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROJECT_ROOT)} | dict(own)
-            process = subprocess.Popen(command, env=environment, cwd=cwd, stdout=log, stderr=subprocess.STDOUT)
+            # A session of its own, so that what a shell has started dies with it.
+            process = subprocess.Popen(
+                command, env=environment, cwd=cwd, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
             started.append((process, log))
         deadline = time.monotonic() + timeout
         ended = []
@@ -49,7 +53,7 @@ def run_together(
             try:
                 process.wait(max(0.1, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
             log.seek(0)
             ended.append(Ended(process.returncode, log.read()))
