@@ -1,6 +1,6 @@
 """What the shipped Gin files mean: one text file each, a line for every field after defaults, includes, macros and rules were applied.
 
-A sweep's text ends with its points: what each planned run binds.
+A sweep's text has its points, what each planned run binds; that of a sweep or a search ends with the run that they vary.
 """
 
 import dataclasses
@@ -14,6 +14,7 @@ from align.stages.catalogue import KINDS
 from align.stages.collecting import CollectConfig
 from align.stages.study import StudyConfig
 from launch import expand
+from launch.search_config import Search
 from launch.sweep_config import Sweep
 from scaling import gin_files
 from scaling.data.config import PrepareConfig, TrainVocabularyConfig
@@ -24,7 +25,7 @@ CONFIGS = gin_files.PROJECT_ROOT / "configs"
 # Files of configs/models are parts of others and build nothing alone; model_tables covers them.
 NAMES = sorted(
     str(path.relative_to(CONFIGS).with_suffix(""))
-    for folder in ("data", "runs", "sweeps", "align/data", "align/gold", "align/stages", "align/studies")
+    for folder in ("data", "runs", "sweeps", "searches", "align/data", "align/gold", "align/stages", "align/studies")
     for path in (CONFIGS / folder).glob("*.gin")
 )
 
@@ -48,6 +49,7 @@ def _lines(name: str) -> Iterator[str]:
     if isinstance(config, Sweep):
         for point in expand.points(config):
             yield f"point: {', '.join(f'{key} = {value!r}' for key, value in [*point.bindings.items(), *point.tags.items()])}"
+    if isinstance(config, Sweep | Search):
         yield from _flattened("RunConfig", gin_files.to_dict(gin_files.build(RunConfig).config))
 
 
@@ -60,6 +62,7 @@ def _root(name: str) -> type:
     return {
         "runs": RunConfig,
         "sweeps": Sweep,
+        "searches": Search,
         "align/data": PrepareExamplesConfig,
         "align/gold": JudgeConfig,
         "align/studies": StudyConfig,
