@@ -172,9 +172,9 @@ class RunDirectory:
         Raises:
           BusyError: another process holds it, or one of another machine beats.
         """
-        if heartbeat.beats_elsewhere(self._heartbeat):
+        if heartbeat.beats_elsewhere(self.heartbeat):
             raise BusyError(f"{self.path} is being trained by another process")
-        with self._flock(), heartbeat.beating(self._heartbeat):
+        with self._flock(), heartbeat.beating(self.heartbeat):
             yield
 
     @contextlib.contextmanager
@@ -192,7 +192,7 @@ class RunDirectory:
 
     def is_held(self) -> bool:
         """Whether a process trains the run now. Looks through a shared lock, held for a moment, and at the heartbeat; writes nothing."""
-        if heartbeat.beats_elsewhere(self._heartbeat):
+        if heartbeat.beats_elsewhere(self.heartbeat):
             return True
         if self._is_remote() or not (self.path / "lock").exists():
             return False
@@ -200,7 +200,8 @@ class RunDirectory:
             return not _try_flock(handle, fcntl.LOCK_SH)
 
     @property
-    def _heartbeat(self) -> epath.Path:
+    def heartbeat(self) -> epath.Path:
+        """The sign of life of the process that trains the run."""
         return self.path / "heartbeat.json"
 
     def _is_remote(self) -> bool:

@@ -29,6 +29,16 @@ _UNWRITABLE = ("No space left on device", "Disk quota exceeded", "Permission den
 logging.getLogger("absl").addFilter(lambda record: not ("orbax" in record.pathname and record.exc_info))
 
 
+class _Manager(ocp.CheckpointManager):
+    """Orbax's manager, which does not ask JAX's preemption service.
+
+    :class:`scaling.training.interruption.Interruption` asks it, with numbers of its own; answers to two countings would part the processes of a run.
+    """
+
+    def reached_preemption(self, step: int) -> bool:
+        return False
+
+
 class Checkpoints:
     """The checkpoints of one run.
 
@@ -51,7 +61,7 @@ class Checkpoints:
         keeping = [preservation_policy.LatestN(max(1, keep))]
         if keep_steps:
             keeping.append(preservation_policy.CustomSteps(tuple(keep_steps)))
-        self._manager = ocp.CheckpointManager(
+        self._manager = _Manager(
             self._directory,
             item_handlers=ocp.StandardCheckpointHandler(),
             options=ocp.CheckpointManagerOptions(

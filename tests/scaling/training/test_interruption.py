@@ -13,7 +13,7 @@ import pytest
 
 from scaling.errors import InterruptedRunError
 from scaling.run_directory import BusyError, RunDirectory
-from scaling.training.evaluation import HeldOutText
+from scaling.training.evaluation import DocumentSums, HeldOutText
 from scaling.training.interruption import Interruption
 from scaling.training.run import train_run
 from tests.conftest import PROJECT_ROOT
@@ -112,6 +112,44 @@ def test_a_signal_during_evaluation_saves_the_state_in_hand(byte_store, tmp_path
     assert directory.attempts()[1].first_step == 10
 
 
+def test_a_signal_during_evaluation_is_seen_after_the_batch_in_hand(byte_store, tmp_path, monkeypatch):
+    """One batch more would be one too many, and what was measured before is measured again."""
+    config = small_runs.config(byte_store)
+    (directory,) = small_runs.freeze(tmp_path / "stopped", config)
+    (reference,) = small_runs.train(tmp_path / "whole", config)
+    interruption, evaluated = Interruption(), []
+    add = DocumentSums.add
+
+    def signalled(*arguments):
+        evaluated.append(1)
+        if len(evaluated) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        add(*arguments)
+
+    monkeypatch.setattr(DocumentSums, "add", signalled)
+    with interruption, pytest.raises(InterruptedRunError, match="SIGTERM with step 40 of 40 saved"):
+        train_run(directory, interruption)
+    assert len(evaluated) == 3
+    monkeypatch.undo()
+    assert train_run(directory, Interruption()) == "completed"
+    assert directory.attempts()[1].first_step == 40
+    assert directory.record()["losses"] == reference.record()["losses"]
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", pytest.param("SIGUSR1", marks=pytest.mark.slow)])
+def test_a_signal_during_compilation_ends_the_process_at_once(byte_store, tmp_path, name):
+    """A compilation of minutes would outlast any notice, and before the first step there is nothing to save."""
+    (directory,) = small_runs.freeze(tmp_path, small_runs.config(byte_store))
+    command = [sys.executable, "-m", "tests.scaling.training.blocked_compilation", str(directory.path)]
+    process = subprocess.Popen(command, cwd=PROJECT_ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "compiling\n"
+    process.send_signal(signal.Signals[name])
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 75 and f"stopped on {name} before its first step" in said
+    assert directory.attempts()[0].end["status"] == "interrupted" and directory.status() == "interrupted"
+    assert not directory.heartbeat.exists()
+
+
 def test_a_run_in_training_cannot_be_started_twice(byte_store, tmp_path):
     (directory,) = small_runs.freeze(tmp_path, small_runs.config(byte_store))
     with directory.lock():
@@ -145,3 +183,33 @@ def test_a_second_signal_kills(interruptible):
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(1)
+
+
+def test_schedulers_may_repeat_themselves():
+    """Slurm signals every process of a task, and the task's own program passes the notice on: the second must not kill what is being saved."""
+    with Interruption() as interruption:
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGUSR2):
+            os.kill(os.getpid(), number)
+        assert interruption.requested and interruption.signal_name == "SIGTERM"
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_user_signal_that_was_ignored_at_the_start_stays_ignored():
+    previous = signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    try:
+        with Interruption() as interruption:
+            os.kill(os.getpid(), signal.SIGUSR2)
+            assert not interruption.requested
+    finally:
+        signal.signal(signal.SIGUSR2, previous)
+
+
+def test_a_notice_before_the_block_leaves_too(monkeypatch):
+    """Between the handlers and the first compilation the stores are read, which takes a while."""
+    left = []
+    monkeypatch.setattr("os._exit", left.append)
+    with Interruption() as interruption:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        with interruption.leaving_at_once(left.append):
+            pass
+    assert left == ["SIGTERM", 75]
