@@ -166,7 +166,7 @@ def _train_and_record(session: Session) -> Status:
     try:
         with contextlib.ExitStack() as nothing_in_hand:
             # Until the first step is launched there is nothing to save, and compiling it may take longer than a notice leaves time.
-            nothing_in_hand.enter_context(session.interruption.leaving_at_once(functools.partial(_leave, session)))
+            nothing_in_hand.enter_context(session.interruption.leaving_at_once(functools.partial(leave, session)))
             state = _take_steps(session, initial_state(session), launched=nothing_in_hand.close)
         texts = session.texts if session.spec.kind != "trunk" else []
         losses = _evaluate(session, state, session.spec.last_step, texts)
@@ -203,7 +203,7 @@ def _take_steps(session: Session, state: TrainState, launched: Callable[[], None
     return state
 
 
-def _leave(session: Session, signal_name: str) -> None:
+def leave(session: Session, signal_name: str) -> None:
     """The last words of a process that ends before its first step: what its `finally` clauses would have done, and what its verb would have printed."""
     reason = f"{session.spec.run_id} stopped on {signal_name} before its first step; the same command continues it"
     session.attempt.finish("interrupted", reason=reason, **_spent(session))

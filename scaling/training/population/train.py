@@ -4,9 +4,11 @@ A member takes part in the steps that its own state has come to: members that we
 ahead wait. One that diverges or fails is set aside, and the others go on.
 """
 
+import contextlib
 import dataclasses
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -106,9 +108,17 @@ def _train(members: Sequence[Member], interruption: Interruption, form: Form) ->
     begun = [member for member in unfinished if member.outcome is None]
     if not begun:
         return
-    population, stacked = _assembled(begun, states, interruption, form)
-    stacked = _take_steps(population, stacked)
+    with contextlib.ExitStack() as nothing_in_hand:
+        # As in a run alone: compiling the first step may take longer than a notice leaves time, and there is nothing to save yet.
+        nothing_in_hand.enter_context(interruption.leaving_at_once(functools.partial(_leave, begun)))
+        population, stacked = _assembled(begun, states, interruption, form)
+        stacked = _take_steps(population, stacked, launched=nothing_in_hand.close)
     _finish(population, stacked)
+
+
+def _leave(members: Sequence[Member], signal_name: str) -> None:
+    for member in members:
+        run.leave(member.session, signal_name)
 
 
 def _assembled(
@@ -132,8 +142,8 @@ def _assembled(
     return Population(members, programs, feed, interruption, progress), stacked
 
 
-def _take_steps(population: Population, states: TrainState) -> TrainState:
-    """The loop: dispatch a step of all members, then look at the one before it."""
+def _take_steps(population: Population, states: TrainState, launched: Callable[[], None]) -> TrainState:
+    """The loop: dispatch a step of all members, say that it is launched, then look at the one before it."""
     pending: tuple[int, dict[int, Rates], Any] | None = None
     first_step = min(member.first_step for member in population.members)
     with jax.transfer_guard("disallow"):
@@ -142,6 +152,7 @@ def _take_steps(population: Population, states: TrainState) -> TrainState:
             if not rates:
                 continue
             states, metrics = population.feed(states, step, rates)
+            launched()
             if pending:
                 _observe(population, *pending)
             pending = (step, rates, metrics)
