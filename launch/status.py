@@ -6,7 +6,8 @@ from typing import Any
 from absl import flags
 from etils import epath
 
-from launch import tables
+from launch import manifest, reports, tables
+from launch.manifest import Manifest
 from scaling import verbs
 from scaling.errors import DataError
 from scaling.run_directory import RunDirectory, Spec
@@ -21,6 +22,20 @@ def main(argv: Sequence[str]) -> None:
     directories = run_directories(_ROOT.value, _SWEEP.value)
     print(tables.runs_table(directories))
     print(tables.counts(directories))
+    for sweep_id in manifest.sweep_ids(_ROOT.value):
+        if _SWEEP.value in (None, sweep_id, sweep_id.rpartition("-")[0]):
+            _show_submission(manifest.read(_ROOT.value, sweep_id))
+
+
+def _show_submission(sweep: Manifest) -> None:
+    """What the last submission of a sweep was, and what its workers report."""
+    if not sweep.submissions:
+        return
+    last = sweep.submissions[-1]
+    print(f"sweep {sweep.sweep_id}: {len(last.jobs)} jobs submitted to the engine {last.engine} at {last.submitted}")
+    found = reports.read_all(manifest.workers_folder(_ROOT.value, sweep.sweep_id), since=last.submitted)
+    if found:
+        print(tables.workers_lines(found))
 
 
 def run_directories(root: str, sweep: str | None) -> list[RunDirectory]:

@@ -7,6 +7,7 @@ from typing import Any
 from launch import states
 from launch.engines.engine import Submission
 from launch.plan import Plan
+from launch.reports import Report
 from scaling.accounting import parameters
 from scaling.run_directory import RunDirectory, Spec
 from scaling.training.progress import duration, si
@@ -77,6 +78,20 @@ def counts(directories: Sequence[RunDirectory]) -> str:
     return f"{len(found)} models: {', '.join(words) or 'none'}"
 
 
+def workers_lines(found: Sequence[Report]) -> str:
+    """One line a worker of a sweep: what it last said, and each run that it gave up."""
+    lines = []
+    for report in found:
+        state = "interrupted" if report.interrupted else "ended" if report.ended else "working, or killed"
+        lines.append(
+            f"worker {report.worker}: {state}, {report.snapshot.crashes} crashes, last report {report.written}"
+        )
+        lines += [
+            f"failed: {run_id}: {failure.reason} (log: {failure.log})" for run_id, failure in report.failures.items()
+        ]
+    return "\n".join(lines)
+
+
 def align(header: Sequence[str], rows: Sequence[Sequence[str]], right: set[int]) -> str:
     """Columns of equal width, separated by two spaces; those in `right` are flush right."""
     table = [header, *rows]
@@ -103,7 +118,7 @@ def _run_row(directory: RunDirectory, spec: Spec) -> tuple[str, ...]:
         si(spec.last_step * spec.config.batch_tokens),
         loss,
         f"{record['wall_seconds']:.0f}" if record else "",
-        directory.status(),
+        states.described(directory),
     )
 
 

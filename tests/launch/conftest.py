@@ -173,7 +173,7 @@ class Ended:
     err: str
 
 
-def ended(process: subprocess.Popen, timeout: float = 60.0) -> Ended:
+def ended(process: subprocess.Popen, timeout: float = 180.0) -> Ended:
     """Waits for a verb."""
     out, err = process.communicate(timeout=timeout)
     return Ended(process.returncode, out, err)

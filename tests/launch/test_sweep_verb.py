@@ -20,7 +20,7 @@ sweep_config.Grid.values = (1, 2)
 """
 
 
-def wait_until(condition, timeout: float = 20.0) -> None:
+def wait_until(condition, timeout: float = 60.0) -> None:
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -28,8 +28,7 @@ def wait_until(condition, timeout: float = 20.0) -> None:
 
 
 def pids(lab) -> list[int]:
-    journal = lab.root / "journal.txt"
-    return [int(line.split()[1]) for line in journal.read_text().splitlines()] if journal.exists() else []
+    return [int(line[1]) for line in lab.journal()]
 
 
 def is_alive(pid: int) -> bool:
@@ -80,7 +79,7 @@ def test_completed_runs_are_skipped_and_the_plan_says_so(lab, sweep):
 def test_dry_run_shows_the_plan_and_writes_nothing(lab, sweep):
     gin_file = lab.seeds(0, 1)
     before = tree(lab.folder)
-    ended = sweep(f"--gin_file={gin_file}", "--dry_run", "--slots=3")
+    ended = sweep(f"--gin_file={gin_file}", "--dry_run", "--slots=3", "--engine=local")
     assert ended.code == 0 and "to do: 2 runs" in ended.out and "3 slots" in ended.out and "llama-16x2" in ended.out
     assert tree(lab.folder) == before
     sweep(f"--gin_file={gin_file}")
@@ -144,11 +143,10 @@ def test_a_root_in_an_object_store_is_refused_before_anything_looks_at_it(lab, s
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_lets_trainers_save_exits_75_and_the_same_command_continues(lab, start_sweep, sweep, number):
     gin_file = lab.seeds(0, 1, 2)
-    driver = start_sweep(f"--gin_file={gin_file}", "--slots=1", seconds=2.0)
-    wait_until(lambda: lab.started())
-    time.sleep(0.4)
+    driver = start_sweep(f"--gin_file={gin_file}", seconds=4.0)
+    wait_until(lambda: any(lab.root.glob("*/attempts/*/metrics.jsonl")))
     driver.send_signal(number)
-    out, err = driver.communicate(timeout=20)
+    out, err = driver.communicate(timeout=60)
     assert driver.returncode == 75, err
     assert "the same command continues" in err and "1 interrupted" in out
     assert not any(is_alive(pid) for pid in pids(lab))
@@ -160,19 +158,19 @@ def test_a_signal_lets_trainers_save_exits_75_and_the_same_command_continues(lab
 
 def test_kill_9_of_the_driver_leaves_no_orphan_and_the_same_command_finishes(lab, start_sweep, sweep):
     gin_file = lab.gin_file(MISSPELT.replace("RunConfig.sede", "WIDTH").replace("(1, 2)", "(16, 32, 48)"))
-    driver = start_sweep(f"--gin_file={gin_file}", "--slots=2", seconds=6.0)
-    wait_until(lambda: len(pids(lab)) == 2)
+    driver = start_sweep(f"--gin_file={gin_file}", seconds=60.0)
+    wait_until(lambda: pids(lab))
     driver.kill()
     driver.communicate()
-    wait_until(lambda: not any(is_alive(pid) for pid in pids(lab)), timeout=5.0)
+    wait_until(lambda: not any(is_alive(pid) for pid in pids(lab)), timeout=20.0)
     ended = sweep(f"--gin_file={gin_file}")
     assert ended.code == 0, ended.out
-    assert sorted(collections.Counter(lab.started()).values()) == [1, 2, 2]
+    assert sorted(collections.Counter(lab.started()).values()) == [1, 1, 2]
 
 
 def test_two_drivers_on_one_root_train_each_run_once(lab, start_sweep):
     gin_file = lab.gin_file(MISSPELT.replace("RunConfig.sede", "WIDTH").replace("(1, 2)", "(16, 32, 48, 64)"))
-    drivers = [start_sweep(f"--gin_file={gin_file}", "--slots=2", seconds=1.0) for _ in range(2)]
+    drivers = [start_sweep(f"--gin_file={gin_file}", seconds=0.5) for _ in range(2)]
     for driver in drivers:
         out, err = driver.communicate(timeout=60)
         assert driver.returncode == 0, err
@@ -196,10 +194,12 @@ def test_status_of_a_file_says_that_it_is_one(tmp_path):
     assert shown.returncode == 2 and "is a file" in shown.stderr and shown.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("module", ["launch.sweep", "launch.status"])
+@pytest.mark.parametrize(
+    "module", [f"launch.{verb}" for verb in ("sweep", "status", "resume", "cancel", "run_one", "worker")]
+)
 def test_verbs_start_without_jax_and_tensorflow(module):
     program = (
-        f"import sys, {module}; print(sorted({{'jax', 'jaxlib', 'tensorflow', 'flax', 'orbax'}} & set(sys.modules)))"
+        f"import sys, {module}; print(sorted({{'jax', 'jaxlib', 'tensorflow', 'flax', 'orbax', 'distributed', 'submitit'}} & set(sys.modules)))"
     )
     shown = subprocess.run(
         [sys.executable, "-c", program], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True
