@@ -71,6 +71,7 @@ class SlurmEngine:
     folder: str = ""
 
     name = "slurm"
+    reads_buckets = True  # With a `folder` on a disk that every node sees; without one `plan` refuses.
 
     def __post_init__(self):
         for field in ("minutes", "nodes", "tasks_per_node", "cpus_per_task", "parallelism", "max_array_size"):
