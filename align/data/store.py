@@ -14,37 +14,27 @@ A store is a directory:
 Kinds: "prompts" (K = 0), "dialogue" (K = 1), "pairs" (K = 2, completion 0 preferred), "ranked" (K > 2, in order of preference).
 """
 
-import dataclasses
 import functools
-import hashlib
-import json
 import pathlib
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from align.data.examples import Kind
 from align.data.rows import Examples
-from scaling.data.store import MANIFEST, VOCABULARY, sha256_of_file, token_dtype
+from scaling.data.manifested import ManifestedStore
+from scaling.data.store import token_dtype
 from scaling.data.vocabularies import Vocabulary, load_vocabulary
 from scaling.errors import DataError
 
-SCHEMA_VERSION = 1
-_REWRITE = "delete the directory and prepare it again"
 
+class ExampleStore(ManifestedStore):
+    """An opened store."""
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class ExampleStore:
-    """An opened store.
-
-    Attributes:
-      path: its directory.
-      manifest: the content of manifest.json.
-    """
-
-    path: pathlib.Path
-    manifest: Mapping[str, Any]
+    NOUN: ClassVar[str] = "example store"
+    WRITTEN_BY: ClassVar[str] = "align.prepare_data"
+    SCHEMA_VERSION: ClassVar[int] = 1
 
     @classmethod
     def open(cls, path: str | pathlib.Path, verify: Literal["size", "hash"] = "size") -> "ExampleStore":
@@ -57,10 +47,21 @@ class ExampleStore:
         Raises:
           DataError: it is missing, half-written, truncated or altered.
         """
-        path = pathlib.Path(path)
-        store = cls(path, _read_manifest(path))
-        store._check_files(verify)
+        store, files = cls.described(path), {}
+        for name, entry in store.manifest["files"].items():
+            store.require_file(name, entry["bytes"])
+            files[name] = entry["sha256"]
+        if verify == "hash":
+            store.require_hashes(files)
         return store
+
+    @classmethod
+    def content(cls, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        """What the examples are."""
+        return {
+            **{key: manifest[key] for key in ("schema_version", "kind", "num_completions", "splits", "files")},
+            "vocabulary": {key: manifest["vocabulary"][key] for key in ("sha256", "eos_id", "pad_id")},
+        }
 
     @property
     def kind(self) -> Kind:
@@ -71,21 +72,6 @@ class ExampleStore:
     def num_completions(self) -> int:
         """K, completions per example."""
         return self.manifest["num_completions"]
-
-    @property
-    def store_hash(self) -> str:
-        """Content hash: equal for equal examples, whatever the directory is called."""
-        return self.manifest["store_hash"]
-
-    @property
-    def vocabulary_sha256(self) -> str:
-        """Stores and checkpoints with equal hashes speak the same ids."""
-        return self.manifest["vocabulary"]["sha256"]
-
-    @property
-    def split_names(self) -> tuple[str, ...]:
-        """The splits it holds."""
-        return tuple(self.manifest["splits"])
 
     @property
     def max_prompt_tokens(self) -> int:
@@ -100,7 +86,7 @@ class ExampleStore:
     @functools.cached_property
     def vocabulary(self) -> Vocabulary:
         """How its text became tokens."""
-        return load_vocabulary(self.path / VOCABULARY)
+        return load_vocabulary(self.vocabulary_path)
 
     def split(self, name: str) -> Examples:
         """Opens one split.
@@ -108,10 +94,7 @@ class ExampleStore:
         Raises:
           DataError: the store has no such split.
         """
-        if name not in self.manifest["splits"]:
-            raise DataError(
-                f"the example store {self.path} has no split {name!r}", f"choose one of {list(self.split_names)}"
-            )
+        self.require_split(name)
         scores = np.load(self.path / f"{name}.scores.npy", mmap_mode="r")
         completions = self._ragged(name, "completions") if self.num_completions else (None, None)
         return Examples(
@@ -158,50 +141,3 @@ class ExampleStore:
         dtype = token_dtype(self.manifest["vocabulary"]["size"]).newbyteorder("<")
         tokens = np.memmap(self.path / f"{split}.{part}.tokens", dtype=dtype, mode="r")
         return tokens, np.load(self.path / f"{split}.{part}.npy")
-
-    def _check_files(self, verify: Literal["size", "hash"]) -> None:
-        for name, entry in self.manifest["files"].items():
-            file = self.path / name
-            size = file.stat().st_size if file.is_file() else None
-            if size is None:
-                raise DataError(f"the example store {self.path} has lost its file {name}", _REWRITE)
-            if size != entry["bytes"]:
-                raise DataError(
-                    f"{file} has {size} bytes instead of {entry['bytes']}: it is truncated or altered", _REWRITE
-                )
-            if verify == "hash" and sha256_of_file(file) != entry["sha256"]:
-                raise DataError(f"{file} is altered: its hash is not the manifest's", _REWRITE)
-
-
-def content_hash(manifest: Mapping[str, Any]) -> str:
-    """The `store_hash` of a manifest: over what the examples are, not over how or when they were made."""
-    content = {
-        **{key: manifest[key] for key in ("schema_version", "kind", "num_completions", "splits", "files")},
-        "vocabulary": {key: manifest["vocabulary"][key] for key in ("sha256", "eos_id", "pad_id")},
-    }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _read_manifest(path: pathlib.Path) -> dict[str, Any]:
-    file = path / MANIFEST
-    if not file.is_file():
-        raise DataError(
-            f"there is no example store at {path} ({MANIFEST} is missing)",
-            "write it with align.prepare_data, or correct the path",
-        )
-    try:
-        manifest = json.loads(file.read_text())
-        if "num_completions" not in manifest:
-            raise DataError(f"{path} is no example store", "name a directory written by align.prepare_data")
-        if manifest["schema_version"] != SCHEMA_VERSION:
-            raise DataError(
-                f"{file} has schema_version {manifest['schema_version']}, this program reads {SCHEMA_VERSION}", _REWRITE
-            )
-        intact = manifest["store_hash"] == content_hash(manifest)
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{file} is not a manifest of an example store ({type(error).__name__}: {error})", _REWRITE
-        ) from error
-    if not intact:
-        raise DataError(f"{file} is altered: store_hash does not match its content", _REWRITE)
-    return manifest

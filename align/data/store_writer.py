@@ -4,7 +4,6 @@ import array
 import contextlib
 import hashlib
 import json
-import os
 import pathlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from align.data import store as store_lib
 from align.data.agreement import Agreement
 from align.data.examples import TokenExample, kind_of
 from align.data.store import ExampleStore
-from scaling.data.store import MANIFEST, VOCABULARY, sha256_of_file, token_dtype
+from scaling.data.manifested import VOCABULARY, sha256_of_file, write_manifest
+from scaling.data.store import token_dtype
 from scaling.data.store_writer import atomic_directory
 from scaling.data.vocabularies import Vocabulary
 from scaling.errors import DataError
@@ -93,7 +92,6 @@ class ExampleWriter:
         """
         self._vocabulary.save(self._directory / VOCABULARY)
         manifest = {
-            "schema_version": store_lib.SCHEMA_VERSION,
             "kind": kind_of(self._num_completions),
             "num_completions": self._num_completions,
             **description,
@@ -110,11 +108,7 @@ class ExampleWriter:
                 if file.is_file()
             },
         }
-        manifest["store_hash"] = store_lib.content_hash(manifest)
-        with open(self._directory / MANIFEST, "w") as file:
-            json.dump(manifest, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
+        write_manifest(self._directory, ExampleStore, manifest)
 
     def _also_in_train(self) -> dict[str, dict[str, int]]:
         """For each other split, how many of its examples are in train too, and how many of its prompts; a prompt that a whole source shares is."""

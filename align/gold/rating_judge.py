@@ -17,7 +17,7 @@ from align.data.sources.ratings import RATINGS, SPLITS, Domain, rated_texts
 from align.gold.judge_features import FEATURES_VERSION, HASH_BITS, features, inverse_document_frequency
 from align.gold.reward import texts
 from align.sequences import Sequences
-from scaling.data.store import sha256_of_file
+from scaling.data.manifested import sha256_of_file
 from scaling.data.vocabularies import Vocabulary
 from scaling.errors import ConfigError, DataError, OutputError
 

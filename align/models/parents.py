@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from scaling.data.store import VOCABULARY
+from scaling.data.manifested import VOCABULARY
 from scaling.data.vocabularies import Vocabulary, load_vocabulary
 from scaling.errors import CheckpointError, DataError
 from scaling.foreign import checkpointed, weights

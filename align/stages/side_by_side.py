@@ -15,7 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from scaling.errors import InterruptedRunError, PlumblineError
+from scaling.errors import EXIT_INTERRUPTED, InterruptedRunError, PlumblineError
 from scaling.training.interruption import Interruption
 from scaling.training.progress import duration
 
@@ -125,9 +125,10 @@ def _threads_for(cores: int) -> Iterator[None]:
 
 
 class _Worker:
-    """What a worker process knows: set once, when it begins."""
+    """What a worker process knows."""
 
     asked_to_stop: Callable[[], bool]
+    idle = threading.Event()
 
 
 def _begin(shares: Any, stop: Any) -> None:
@@ -139,14 +140,19 @@ def _begin(shares: Any, stop: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     _Worker.asked_to_stop = staticmethod(lambda: stop.is_set() or not parent.is_alive())
-    threading.Thread(target=_terminate_when_asked, daemon=True).start()
+    _Worker.idle.set()
+    threading.Thread(target=_stop_when_asked, daemon=True).start()
 
 
-def _terminate_when_asked() -> None:
+def _stop_when_asked() -> None:
     while not _Worker.asked_to_stop():
         time.sleep(_LOOK_SECONDS)
-    # A stage that is running notes it at its next step boundary; an idle worker just ends.
-    os.kill(os.getpid(), signal.SIGTERM)
+    if not _Worker.idle.is_set():
+        os.kill(os.getpid(), signal.SIGTERM)  # The stage notes it at its next step boundary.
+    _Worker.idle.wait()
+    if not multiprocessing.parent_process().is_alive():
+        # The pool is gone, and would be waited for in vain.
+        os._exit(EXIT_INTERRUPTED)
 
 
 def _run(stage: NamedStage, root: str) -> str:
@@ -155,4 +161,8 @@ def _run(stage: NamedStage, root: str) -> str:
     with Interruption() as interruption:
         if _Worker.asked_to_stop():
             raise InterruptedRunError(f"{stage.name} was not begun")
-        return running.run(stage.kind, stage.config, root, interruption, stage.name)[1]
+        _Worker.idle.clear()
+        try:
+            return running.run(stage.kind, stage.config, root, interruption, stage.name)[1]
+        finally:
+            _Worker.idle.set()

@@ -17,9 +17,10 @@ from scaling import gin_files
 from scaling.data import mixing, store_writer, vocabularies
 from scaling.data.config import UNTRAINED, PrepareConfig, StoreConfig, TrainVocabularyConfig, VocabularyConfig
 from scaling.data.corpora import CORPORA
+from scaling.data.manifested import VOCABULARY
 from scaling.data.progress import Progress
 from scaling.data.sources import Source, check_packages, sources_of
-from scaling.data.store import KNOWN_TRUTH, VOCABULARY, TokenStore
+from scaling.data.store import KNOWN_TRUTH, TokenStore
 from scaling.data.store_writer import Document
 from scaling.data.vocabularies import Vocabulary
 from scaling.errors import DataError, OutputError

@@ -11,23 +11,18 @@ A store is a directory:
 
 import dataclasses
 import functools
-import hashlib
-import json
 import pathlib
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from scaling.data.known_truth.floor import Entropy, Floor
+from scaling.data.manifested import VOCABULARY, ManifestedStore
 from scaling.errors import DataError
 
-SCHEMA_VERSION = 1
-MANIFEST = "manifest.json"
 TOKEN_BYTES = "token_bytes.npy"
-VOCABULARY = "vocabulary"
 KNOWN_TRUTH = "known_truth"
-_REWRITE = "delete the directory and run scaling.prepare_data again"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -73,17 +68,12 @@ class Split:
         return windows
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class TokenStore:
-    """An opened store.
+class TokenStore(ManifestedStore):
+    """An opened store."""
 
-    Attributes:
-      path: its directory.
-      manifest: the content of manifest.json.
-    """
-
-    path: pathlib.Path
-    manifest: Mapping[str, Any]
+    NOUN: ClassVar[str] = "token store"
+    WRITTEN_BY: ClassVar[str] = "scaling.prepare_data"
+    SCHEMA_VERSION: ClassVar[int] = 1
 
     @classmethod
     def open(cls, path: str | pathlib.Path, verify: Literal["size", "hash"] = "size") -> "TokenStore":
@@ -96,17 +86,23 @@ class TokenStore:
         Raises:
           DataError: it is missing, half-written, truncated or altered.
         """
-        path = pathlib.Path(path)
-        store = cls(path, _read_manifest(path))
+        store = cls.described(path)
         store._check_files()
         if verify == "hash":
-            store._check_hashes()
+            store.require_hashes(file_hashes(store.manifest))
         return store
 
-    @property
-    def store_hash(self) -> str:
-        """Content hash: equal for equal tokens, whatever the directory is called."""
-        return self.manifest["store_hash"]
+    @classmethod
+    def content(cls, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        """Every file's hash, the vocabulary and the sizes of the splits; paths and versions of packages and of code are left out."""
+        described = ("kind", "size", "sha256", "eos_id", "pad_id", "unk_id")
+        return {
+            "schema_version": manifest["schema_version"],
+            "token_dtype": manifest["token_dtype"],
+            "vocabulary": {key: manifest["vocabulary"][key] for key in described},
+            "splits": manifest["splits"],
+            "files": file_hashes(manifest),
+        }
 
     @property
     def vocab_size(self) -> int:
@@ -117,21 +113,6 @@ class TokenStore:
     def eos_id(self) -> int:
         """The id that ends a document."""
         return self.manifest["vocabulary"]["eos_id"]
-
-    @property
-    def vocabulary_path(self) -> pathlib.Path:
-        """Directory for :func:`scaling.data.vocabularies.load_vocabulary`."""
-        return self.path / VOCABULARY
-
-    @property
-    def vocabulary_sha256(self) -> str:
-        """Two stores with equal hashes speak the same ids."""
-        return self.manifest["vocabulary"]["sha256"]
-
-    @property
-    def split_names(self) -> tuple[str, ...]:
-        """The splits it holds."""
-        return tuple(self.manifest["splits"])
 
     def entropy(self, sequence_length: int) -> Entropy | None:
         """The least loss that any model can be expected to have on this text, documents isolated, in windows of `sequence_length`; None where it is not
@@ -150,10 +131,7 @@ class TokenStore:
         Raises:
           DataError: the store has no such split.
         """
-        if name not in self.manifest["splits"]:
-            raise DataError(
-                f"the token store {self.path} has no split {name!r}", f"choose one of {list(self.split_names)}"
-            )
+        self.require_split(name)
         entry = self.manifest["splits"][name]
         return Split(
             name=name,
@@ -182,37 +160,22 @@ class TokenStore:
     def _check_files(self) -> None:
         for name, entry in self.manifest["splits"].items():
             (file,) = entry["files"]
-            self._check_size(file["name"], file["tokens"] * self._token_dtype.itemsize)
+            self.require_file(file["name"], file["tokens"] * self._token_dtype.itemsize)
             self._check_array(documents_file(name), entry["documents"] + 1, np.int64)
         self._check_array(TOKEN_BYTES, self.vocab_size, np.int32)
         if not self.vocabulary_path.is_dir():
-            raise DataError(f"the token store {self.path} has lost its {VOCABULARY}/", _REWRITE)
-
-    def _check_size(self, name: str, expected: int) -> None:
-        file = self.path / name
-        size = file.stat().st_size if file.is_file() else None
-        if size is None:
-            raise DataError(f"the token store {self.path} has lost its file {name}", _REWRITE)
-        if size != expected:
-            raise DataError(f"{file} has {size} bytes instead of {expected}: it is truncated or altered", _REWRITE)
+            raise DataError(f"the token store {self.path} has lost its {VOCABULARY}/", self.rewrite())
 
     def _check_array(self, name: str, length: int, dtype: type) -> None:
-        file = self.path / name
-        if not file.is_file():
-            raise DataError(f"the token store {self.path} has lost its file {name}", _REWRITE)
+        file = self.require_file(name)
         try:
             array = np.load(file, mmap_mode="r")
         except (ValueError, EOFError) as error:
-            raise DataError(f"{file} is truncated or altered ({error})", _REWRITE) from error
+            raise DataError(f"{file} is truncated or altered ({error})", self.rewrite()) from error
         if array.shape != (length,) or array.dtype != dtype:
             raise DataError(
-                f"{file} holds {array.dtype} {array.shape} instead of {np.dtype(dtype)} ({length},)", _REWRITE
+                f"{file} holds {array.dtype} {array.shape} instead of {np.dtype(dtype)} ({length},)", self.rewrite()
             )
-
-    def _check_hashes(self) -> None:
-        for name, expected in file_hashes(self.manifest).items():
-            if sha256_of_file(self.path / name) != expected:
-                raise DataError(f"{self.path / name} is altered: its hash is not the manifest's", _REWRITE)
 
 
 def documents_file(split: str) -> str:
@@ -240,49 +203,3 @@ def file_hashes(manifest: Mapping[str, Any]) -> dict[str, str]:
         for file in entry["files"]:
             hashes[file["name"]] = file["sha256"]
     return hashes
-
-
-def content_hash(manifest: Mapping[str, Any]) -> str:
-    """The `store_hash` of a manifest: over every file's hash, the vocabulary and the sizes of the splits.
-
-    Paths, versions of packages and of code are left out: equal tokens have equal hashes wherever and whenever they were
-    written.
-    """
-    content = {
-        "schema_version": manifest["schema_version"],
-        "token_dtype": manifest["token_dtype"],
-        "vocabulary": {
-            key: manifest["vocabulary"][key] for key in ("kind", "size", "sha256", "eos_id", "pad_id", "unk_id")
-        },
-        "splits": manifest["splits"],
-        "files": file_hashes(manifest),
-    }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def sha256_of_file(path: pathlib.Path) -> str:
-    """Hexadecimal sha256 of a file's bytes."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _read_manifest(path: pathlib.Path) -> dict[str, Any]:
-    file = path / MANIFEST
-    if not file.is_file():
-        raise DataError(
-            f"there is no token store at {path} ({MANIFEST} is missing)",
-            "write it with scaling.prepare_data, or correct the path",
-        )
-    try:
-        manifest = json.loads(file.read_text())
-        version = manifest["schema_version"]
-        if version != SCHEMA_VERSION:
-            raise DataError(f"{file} has schema_version {version}, this program reads {SCHEMA_VERSION}", _REWRITE)
-        intact = manifest["store_hash"] == content_hash(manifest)
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{file} is not a manifest of a token store ({type(error).__name__}: {error})", _REWRITE
-        ) from error
-    if not intact:
-        raise DataError(f"{file} is altered: store_hash does not match its content", _REWRITE)
-    return manifest

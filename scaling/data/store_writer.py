@@ -5,7 +5,6 @@ import array
 import contextlib
 import errno
 import hashlib
-import json
 import os
 import pathlib
 import shutil
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scaling.data import store as store_lib
+from scaling.data.manifested import VOCABULARY, sha256_of_file, write_manifest
 from scaling.data.store import TokenStore
 from scaling.data.vocabularies import Vocabulary
 from scaling.errors import DataError, OutputError
@@ -75,19 +75,15 @@ class StoreWriter:
           description: further fields of the manifest (task, corpora, request, versions).
         """
         self._save_array(store_lib.TOKEN_BYTES, self._token_bytes)
-        self._vocabulary.save(self._directory / store_lib.VOCABULARY)
+        self._vocabulary.save(self._directory / VOCABULARY)
         manifest = {
-            "schema_version": store_lib.SCHEMA_VERSION,
             **description,
             "vocabulary": self._vocabulary.manifest(),
             "splits": self._splits,
             "token_dtype": self._dtype.name,
-            "token_bytes_sha256": store_lib.sha256_of_file(self._directory / store_lib.TOKEN_BYTES),
+            "token_bytes_sha256": sha256_of_file(self._directory / store_lib.TOKEN_BYTES),
         }
-        manifest["store_hash"] = store_lib.content_hash(manifest)
-        with open(self._directory / store_lib.MANIFEST, "w") as file:
-            json.dump(manifest, file, indent=1)
-            _flush(file)
+        write_manifest(self._directory, TokenStore, manifest)
 
     def _checked(self, split: str, documents: Iterable[Document]) -> Iterator[Document]:
         """Every token must stand for known bytes, or bits per byte would be wrong; and EOS must mark ends only."""
@@ -117,10 +113,10 @@ class StoreWriter:
                 {
                     "name": tokens_file,
                     "tokens": int(starts[-1]),
-                    "sha256": store_lib.sha256_of_file(self._directory / tokens_file),
+                    "sha256": sha256_of_file(self._directory / tokens_file),
                 }
             ],
-            "documents_sha256": store_lib.sha256_of_file(self._directory / store_lib.documents_file(name)),
+            "documents_sha256": sha256_of_file(self._directory / store_lib.documents_file(name)),
         }
 
     def _save_array(self, name: str, values: np.ndarray) -> None:

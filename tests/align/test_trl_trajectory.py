@@ -24,7 +24,7 @@ from align.sequences import Pairs, completion_mask
 from align.stages.preference import PreferenceStage
 from align.stages.preference_config import PreferenceStageConfig
 from align.stages.reward import RewardStage, RewardStageConfig
-from scaling.data.store import VOCABULARY
+from scaling.data.manifested import VOCABULARY
 from scaling.foreign import checkpointed, hugging_face
 from scaling.models import ladder
 from scaling.models.transformer import Transformer

@@ -33,7 +33,7 @@ from align.stages.preference import PreferenceStage
 from align.stages.preference_config import PreferenceStageConfig
 from align.stages.reward import RewardStage, RewardStageConfig
 from align.training.stage import Stage
-from scaling.data.store import VOCABULARY
+from scaling.data.manifested import VOCABULARY
 from scaling.data.vocabularies import ByteVocabulary
 from scaling.foreign import checkpointed
 from scaling.foreign.weights import Weights

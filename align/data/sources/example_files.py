@@ -13,7 +13,7 @@ from align.data.examples import TextExample
 from align.data.sources.ratings import SPLITS
 from align.data.sources.row_layouts import Layout, example_of, layout_of
 from align.data.sources.source import TextSource, hashed_split
-from scaling.data.store import sha256_of_file
+from scaling.data.manifested import sha256_of_file
 from scaling.errors import DataError
 
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz")

@@ -130,7 +130,7 @@ def test_a_lost_truncated_or_altered_file_is_refused(pairs, name):
 
 def test_an_altered_manifest_or_another_directory_is_refused(pairs, byte_store):
     """A manifest is bound to its files by the store's hash; a token store is not taken for an example store."""
-    with pytest.raises(DataError, match="is no example store"):
+    with pytest.raises(DataError, match="holds no example store"):
         ExampleStore.open(byte_store)
     manifest = json.loads((pairs.path / "manifest.json").read_text())
     manifest["num_completions"] = 1

@@ -1,6 +1,7 @@
 """Policies trained in several processes: the same policies, and no process stays behind."""
 
 import dataclasses
+import pathlib
 import pickle
 import signal
 import subprocess
@@ -44,6 +45,10 @@ def wait_until(condition, seconds: float = 120) -> None:
         time.sleep(0.1)
 
 
+def children(parent: int) -> list[int]:
+    return [int(pid) for pid in pathlib.Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
 def directories(root) -> list[StageDirectory]:
     return [StageDirectory(path) for path in sorted(root.iterdir())] if root.exists() else []
 
@@ -80,10 +85,13 @@ def test_when_the_parent_stops_its_workers_save_and_leave(number, laboratory, tm
     root = tmp_path / "runs"
     # The lock is held from before the first compilation, so both are looked for in their curves.
     wait_until(lambda: len([path for path in root.glob("*/attempts/*/metrics.jsonl") if path.stat().st_size]) == 2)
+    workers = children(process.pid)
+    assert len(workers) >= 2
     process.send_signal(number)
     code = process.wait(timeout=120)
     assert code == (EXIT_INTERRUPTED if number == signal.SIGTERM else -signal.SIGKILL)
     wait_until(lambda: [directory.status() for directory in directories(root)] == ["interrupted"] * 2)
+    wait_until(lambda: not any(pathlib.Path(f"/proc/{worker}").exists() for worker in workers))
     for directory in directories(root):
         (attempt,) = directory.attempts()
         assert attempt.end["status"] == "interrupted"

@@ -77,7 +77,7 @@ def test_an_edited_manifest_is_refused_on_opening(make_store):
     with pytest.raises(DataError, match="store_hash does not match"):
         TokenStore.open(path.parent)
     path.write_text(path.read_text()[:100])
-    with pytest.raises(DataError, match="is not a manifest"):
+    with pytest.raises(DataError, match="cannot be read as one"):
         TokenStore.open(path.parent)
 
 
