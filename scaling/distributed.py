@@ -19,6 +19,7 @@ Nothing here loads JAX at import, nor does :func:`start` in a single process.
 import dataclasses
 import glob
 import importlib.util
+import json
 import os
 import pickle
 import re
@@ -33,7 +34,7 @@ ResultT = TypeVar("ResultT")
 _SKYPILOT_PORT = 8476
 
 # The processes of a run end together; one that fails alone need not wait longer for the rest, which cannot go on.
-_SHUTDOWN_SECONDS = 60
+_SHUTDOWN_SECONDS = 120
 
 _EXPLICIT = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 
@@ -281,3 +282,26 @@ def _broadcast(value: Any) -> Any:
             padded[:size] = payload
         received = multihost_utils.broadcast_one_to_all(padded)
     return pickle.loads(np.asarray(received)[:size].tobytes())
+
+
+def main() -> None:
+    """Prints where this process stands and what it sees, as one line of JSON: `python -m scaling.distributed` on every host of a cluster."""
+    place = start()
+    import jax
+
+    local = jax.local_devices()
+    seen = {
+        "place": place.name,
+        "process": jax.process_index(),
+        "processes": jax.process_count(),
+        "devices": jax.device_count(),
+        "local_devices": len(local),
+        "platform": local[0].platform,
+        "kind": local[0].device_kind,
+        "cores": len(os.sched_getaffinity(0)),
+    }
+    print(json.dumps(seen), flush=True)
+
+
+if __name__ == "__main__":
+    main()
