@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from scaling import gin_files, verbs
+from scaling import distributed, gin_files, verbs
 from scaling.errors import ConfigError, DivergedError
 from scaling.training.interruption import Interruption
 
@@ -30,6 +30,7 @@ def run(kind: str) -> None:
     print(f"{spec.run_id} {spec.kind}: parents {spec.parents}, data { ({k: v[:12] for k, v in spec.data.items()}) }")
     if _DRY_RUN.value:
         return
+    distributed.start_alone("a stage of stage two")
     with Interruption() as interruption:
         directory, status = running.run(kind, loaded.config, _ROOT.value, interruption, _NAME.value, loaded)
     print(f"{directory.path}: {status}")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from scaling import gin_files, verbs
+from scaling import distributed, gin_files, verbs
 from scaling.errors import ConfigError, DivergedError
 from scaling.training.interruption import Interruption
 
@@ -35,6 +35,7 @@ def main(argv: Sequence[str]) -> None:
     if _DRY_RUN.value:
         print("\n".join(study.planned(config)))
         return
+    distributed.start_alone("a study of stage two")
     root = _ROOT.value or config.root
     with Interruption() as interruption:
         statuses = study.run(config, root, interruption, _PROCESSES.value or _default_processes())

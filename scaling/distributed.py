@@ -69,6 +69,24 @@ def start() -> Place:
     return place
 
 
+def start_alone(what: str) -> Place:
+    """:func:`start`, for a program that knows no other process of its run.
+
+    Args:
+      what: the program, for the message.
+
+    Raises:
+      ConfigError: several processes were started.
+    """
+    place = start()
+    if place.arguments is not None and process_count() > 1:
+        raise ConfigError(
+            f"{what} runs in one process, and {process_count()} were started ({place.name})",
+            "run it on one host; it uses all devices there",
+        )
+    return place
+
+
 def place_of(environment: Mapping[str, str], tpu: bool) -> Place:
     """The place that the variables describe; changes nothing.
 

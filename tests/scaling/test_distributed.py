@@ -111,3 +111,14 @@ def test_starting_a_process_alone_leaves_jax_as_it_is(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     assert start() == Place("single")
     assert not jax.distributed.is_initialized()
+
+
+def test_what_knows_no_other_process_refuses_to_be_one_of_several(monkeypatch):
+    from scaling import distributed
+
+    monkeypatch.setattr(distributed, "start", lambda: Place("SkyPilot", {}))
+    monkeypatch.setattr(distributed, "process_count", lambda: 4)
+    with pytest.raises(ConfigError, match=r"a stage runs in one process, and 4 were started \(SkyPilot\)"):
+        distributed.start_alone("a stage")
+    monkeypatch.setattr(distributed, "process_count", lambda: 1)
+    assert distributed.start_alone("a stage").name == "SkyPilot"
