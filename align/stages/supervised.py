@@ -22,6 +22,7 @@ from align.stage_config import ExamplesConfig, TrainingConfig
 from align.stages.data import open_examples
 from align.training import update
 from align.training.stage_directory import StageDirectory, StageSpec, stage_spec
+from align.training.trained_stage import TrainedStage
 from scaling.data.batches import Batch
 from scaling.models import loss as losses
 from scaling.training.step import accumulated
@@ -57,7 +58,7 @@ def spec(config: SupervisedConfig, name: str = "") -> StageSpec:
     )
 
 
-class Supervised:
+class Supervised(TrainedStage):
     """The stage (:class:`align.training.stage.Stage`)."""
 
     unit = "rows"
@@ -72,6 +73,7 @@ class Supervised:
             parent, training, training.batch_size // training.execution.accumulation, config.lora
         )
         self._base = self._policy.place(parent.parameters())
+        self._beginnings = (self._base,)
         self._train = pack(store.split(config.data.split), config.data.length, seed=training.seed)
         self._validation = self._held_out(store)
         self.steps = training.horizon(self._train.num_rows)
@@ -93,18 +95,6 @@ class Supervised:
         split = self._config.data.validation_split
         return pack(store.split(split), self._config.data.length) if split else None
 
-    def initial_state(self) -> update.TrainedState:
-        """The parent's parameters, or a new adapter."""
-        return self._init(self._base)
-
-    def abstract_state(self) -> update.TrainedState:
-        """Shapes, types and shardings."""
-        return update.shaped(jax.eval_shape(self._initial, self._base), self._state_shardings)
-
-    def learning_rate(self, step: int) -> float:
-        """Of a step."""
-        return self._config.training.rate(step, self.steps)
-
     def step(self, state: update.TrainedState, step: int):
         """One update on the rows that (seed, step) determines."""
         training = self._config.training
@@ -112,9 +102,6 @@ class Supervised:
         batch = jax.device_put(self._train.gather(chosen), self._policy.rows)
         rates = update.rates(training, step, self.steps, self._policy.replicated)
         return self._step(state, self._policy.frozen_base(self._base), batch, rates)
-
-    def check(self, step: int, metrics: dict[str, float]) -> None:
-        """Nothing beyond finiteness."""
 
     def measure(self, state: update.TrainedState, step: int, stop_if_asked: Callable[[], None]) -> dict[str, Any]:
         """The loss of held-out completions, nats per token with its standard error over rows."""

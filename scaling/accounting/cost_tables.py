@@ -59,19 +59,19 @@ def cost_text(cost: Mapping[str, Any]) -> str:
     ]
     parameters = cost["parameters"]
     counts = parameters["by_part"] | {"total": parameters["total"], "non-embedding": parameters["non_embedding"]}
-    lines += _table("parameters", {name: f"{count:,}" for name, count in counts.items()})
+    lines += table("parameters", {name: f"{count:,}" for name, count in counts.items()})
     flops = {
         name: f"{value:.4g} a token, {cost['flops'][name]:.4g} in all"
         for name, value in cost["flops_per_token"].items()
     }
-    lines += _table("training FLOPs by convention", flops)
+    lines += table("training FLOPs by convention", flops)
     if "bytes_per_device" in cost:
-        lines += _table("bytes per device", {name: _size(size) for name, size in cost["bytes_per_device"].items()})
+        lines += table("bytes per device", {name: size(count) for name, count in cost["bytes_per_device"].items()})
     if "exported_bytes" in cost:
-        lines += _table("exported step", {name: _size(size) for name, size in cost["exported_bytes"].items()})
+        lines += table("exported step", {name: size(count) for name, count in cost["exported_bytes"].items()})
     if "time" in cost:
         time = cost["time"]
-        lines += _table(
+        lines += table(
             f"expected time on {time['devices']} x {time['accelerator']}, MFU {time['utilisation']:.0%} ({time['convention']})",
             {"a step": f"{time['seconds_per_step']:.3g} s", "the run": f"{time['hours']:.3g} h"},
         )
@@ -90,13 +90,15 @@ def _rung(family: str, target: int) -> dict[str, Any]:
     return {"family": family, "target": target, **shape, "total": counts.total, "non_embedding": counts.non_embedding}
 
 
-def _table(title: str, rows: Mapping[str, str]) -> list[str]:
+def table(title: str, rows: Mapping[str, str]) -> list[str]:
+    """Lines of a titled table of two columns, behind an empty one."""
     widest = max(map(len, rows))
     return ["", title] + [f"  {name.ljust(widest)}  {value}" for name, value in rows.items()]
 
 
-def _size(size: int) -> str:
-    return f"{size:,} ({size / 2**30:.2f} GiB)" if size >= 2**28 else f"{size:,} ({size / 2**20:.2f} MiB)"
+def size(count: int) -> str:
+    """Bytes, exact and in a readable unit."""
+    return f"{count:,} ({count / 2**30:.2f} GiB)" if count >= 2**28 else f"{count:,} ({count / 2**20:.2f} MiB)"
 
 
 def _count(value: Any) -> str:
