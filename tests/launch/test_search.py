@@ -2,8 +2,10 @@
 
 import math
 import pathlib
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -270,3 +272,21 @@ def test_optuna_is_imported_by_a_search_that_runs_and_nothing_else(module):
         [sys.executable, "-c", program], cwd=PROJECT_ROOT, capture_output=True, text=True, check=False
     )
     assert shown.stdout.strip() == "False", shown.stderr
+
+
+@pytest.mark.slow
+def test_an_interrupted_search_continues_and_has_one_driver_only(lab, gin_file):
+    """The second driver is refused; a signal ends the first with 75; the same command trains what is missing and begins nothing anew."""
+    driver = start_verb("launch.search", f"--gin_file={gin_file}", "--engine=serial", seconds=8.0)
+    deadline = time.monotonic() + 60
+    while not lab.started():
+        assert time.monotonic() < deadline, "no trial was begun in time"
+        time.sleep(0.05)
+    second = run(f"--gin_file={gin_file}")
+    assert second.code == 75 and "another process drives the search" in second.err
+    driver.send_signal(signal.SIGTERM)
+    first = ended(driver)
+    assert first.code == 75 and "the same command continues" in first.err, first.err
+    again = run(f"--gin_file={gin_file}")
+    assert again.code == 0 and len(rows(again.out)) == 4, again.err
+    assert len(set(lab.started())) == 4

@@ -258,3 +258,22 @@ def test_a_cost_that_nobody_can_predict_is_not_taken_for_nothing():
 def test_a_budget_below_nothing_is_refused():
     with pytest.raises(ConfigError, match="budget_flops"):
         sweep_config.Sweep("s", "r", (sweep_config.Part(),), budget_flops=-1.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--gin.Sweep.budget_flops=1e6"], "Sweep.budget_flops allows 1e+06"),
+        (["--gin.Sweep.budget_seconds=0.001"], "Sweep.budget_seconds allows 0.001"),
+        (["--gin.Sweep.budget_cost=1"], "knows no price"),
+        (["--gin.LocalEngine.price_per_hour=3600", "--gin.Sweep.budget_cost=0.01"], "Sweep.budget_cost allows 0.01"),
+        (["--gin.Sweep.parts=()"], "Sweep.parts of 'test' is empty"),
+        (["--gin.Grid.values=(3,3)"], "are the same run"),
+        (["--gin.Grid.binding=RunConfig.sede"], "sede"),
+    ],
+    ids=["flops", "seconds", "no price", "cost", "no runs", "duplicate", "unknown binding"],
+)
+def test_the_verb_refuses_a_sweep_that_must_not_run_with_one_line_and_writes_nothing(lab, sweep, arguments, said):
+    ended = sweep(f"--gin_file={lab.seeds(0, 1)}", *arguments, "--engine=local")
+    assert ended.code == 2 and said in ended.err, ended.err
+    assert ended.err.count("\n") == 1 and not lab.root.exists()
