@@ -42,6 +42,7 @@ JAX_FREE = (
     "launch.lineage",
     "launch.resume",
     "launch.cancel",
+    "launch.search",
     "launch.run_one",
     "launch.worker",
     "scaling.train",

@@ -94,7 +94,7 @@ class Study:
             import optuna
         except ImportError as error:
             raise ConfigError(
-                "launch.search needs Optuna, which is not installed", "pip install optuna==5.0.0"
+                "launch.search needs Optuna, which is not installed", "pip install -e .[search]"
             ) from error
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         return self._space.distributions()
