@@ -11,13 +11,13 @@ from launch import engine_flags, manifest
 from scaling import verbs
 
 _ROOT = flags.DEFINE_string("root", "runs", "Directory that holds run directories.")
-_SWEEP_ID = flags.DEFINE_string("sweep_id", None, "The sweep.", required=False)
+_SWEEP_ID = flags.DEFINE_string("sweep_id", None, "The sweep; without it the only one of the root.")
 
 
 def main(argv: Sequence[str]) -> None:
     """Cancels every submission of the sweep that may still run."""
     del argv
-    sweep = manifest.read(_ROOT.value, _SWEEP_ID.value or "")
+    sweep = manifest.read(_ROOT.value, manifest.sweep_id_of(_ROOT.value, _SWEEP_ID.value))
     asked = 0
     for submitted in sweep.submissions:
         engine = engine_flags.from_settings(submitted.engine, submitted.settings)

@@ -168,6 +168,21 @@ def sweep_ids(root: str) -> list[str]:
     return sorted(name.removesuffix(".json") for name in names if name.endswith(".json"))
 
 
+def sweep_id_of(root: str, given: str | None) -> str:
+    """The sweep that a verb was given, or the only one of the root.
+
+    Raises:
+      ConfigError: none was given, and the root holds none or several.
+    """
+    if given:
+        return given
+    known = sweep_ids(root)
+    if len(known) != 1:
+        listed = f"{len(known)} sweeps: {', '.join(known)}" if known else "no sweep"
+        raise ConfigError(f"--sweep_id is missing, and {root} holds {listed}", "name a sweep of the root")
+    return known[0]
+
+
 def refuse_other_sweeps(root: str, name: str) -> None:
     """Refuses a root that belongs to a sweep of another name: their records would be fitted together.
 

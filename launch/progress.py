@@ -15,6 +15,9 @@ from scaling.training.progress import duration, si
 # The progress line names so many of the runs that are being trained.
 _NAMED_RUNS = 3
 
+# The time between two looks is at least so many times as long as a look takes.
+_LOOK_SHARE = 20
+
 
 @dataclasses.dataclass(frozen=True)
 class WatchedRun:
@@ -125,8 +128,10 @@ class SweepProgress:
         now = time.monotonic()
         if now - self._last < self._every_seconds:
             return
-        self._last = now
         self._write(self.line(self.meter.read(), snapshot, now - self._started))
+        self._last = time.monotonic()
+        # Looking at thousands of directories takes a while, and must not become what the machine is busy with.
+        self._every_seconds = max(self._every_seconds, _LOOK_SHARE * (self._last - now))
 
     def close(self) -> None:
         """Ends a line that was rewritten in place."""

@@ -27,7 +27,7 @@ def main(argv: Sequence[str]) -> None:
     """Submits what has no record."""
     del argv
     root = _ROOT.value
-    sweep = manifest.read(root, _sweep_id(root))
+    sweep = manifest.read(root, manifest.sweep_id_of(root, _SWEEP_ID.value))
     for run in sweep.runs:
         # Names what is missing before anything is submitted.
         states.unit_of(root, run.run_id)
@@ -48,17 +48,6 @@ def main(argv: Sequence[str]) -> None:
     sweep = conduct.submit(sweep, submission, engine)
     if _WATCH.value:
         conduct.conclude(root, sweep, conduct.watch(root, sweep, engine))
-
-
-def _sweep_id(root: str) -> str:
-    if _SWEEP_ID.value:
-        return _SWEEP_ID.value
-    known = manifest.sweep_ids(root)
-    if len(known) != 1:
-        raise ConfigError(
-            f"--sweep_id is missing, and {root} holds {len(known)} sweeps: {', '.join(known) or 'none'}", "name one"
-        )
-    return known[0]
 
 
 def _engine(sweep: Manifest) -> Engine:

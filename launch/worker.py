@@ -27,7 +27,7 @@ from scaling import run_directory, verbs
 from scaling.errors import ConfigError
 
 _ROOT = flags.DEFINE_string("root", "runs", "Directory that holds run directories.")
-_SWEEP_ID = flags.DEFINE_string("sweep_id", None, "The sweep.")
+_SWEEP_ID = flags.DEFINE_string("sweep_id", None, "The sweep; without it the only one of the root.")
 _SHARD = flags.DEFINE_string("shard", "0/1", "The share of the jobs: its index, from 0, and how many there are.")
 _ENGINE = flags.DEFINE_enum("engine", "local", ["local", "serial"], "All slots at once, or one job after another.")
 _SLOTS = flags.DEFINE_integer("slots", 0, "Jobs at a time; 0 is one for each CPU core or for each share of chips.")
@@ -45,13 +45,13 @@ _REPORT_SECONDS = 1.0
 def main(argv: Sequence[str]) -> None:
     """Trains the share to its end."""
     del argv
-    sweep = manifest.read(_ROOT.value, _SWEEP_ID.value or "")
+    sweep = manifest.read(_ROOT.value, manifest.sweep_id_of(_ROOT.value, _SWEEP_ID.value))
     share = _share(sweep)
     engine = _engine()
     with tempfile.TemporaryDirectory(prefix="plumbline-", ignore_cleanup_errors=True) as folder:
         reporter = _Reporter(sweep, share, engine.slots)
         try:
-            outcome = _dispatch(share, engine, folder, reporter)
+            outcome = _dispatch(sweep.sweep_id, share, engine, folder, reporter)
         finally:
             reporter.close()
     reporter.finish(outcome)
@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _share(sweep: Manifest) -> list[Job]:
-    """The jobs of this worker, in the order of the submission, without runs that are recorded already."""
+    """The jobs of this worker; runs that are recorded already are passed over when their turn comes."""
     match = re.fullmatch(r"(\d+)/(\d+)", _SHARD.value)
     if not match or not int(match[1]) < int(match[2]):
         raise ConfigError(f"--shard is {_SHARD.value!r}", "give INDEX/COUNT, such as 0/4 for the first of four")
@@ -82,10 +82,10 @@ def _engine() -> LocalEngine:
     return LocalEngine(places=_SLOTS.value, **settings)
 
 
-def _dispatch(share: Sequence[Job], engine: LocalEngine, folder: str, reporter: "_Reporter") -> Outcome:
+def _dispatch(sweep_id: str, share: Sequence[Job], engine: LocalEngine, folder: str, reporter: "_Reporter") -> Outcome:
     root = _ROOT.value
     # A bucket cannot take what a trainer prints, line by line; its logs stay on this machine.
-    logs = pathlib.Path("logs") / _SWEEP_ID.value if run_directory.is_remote(root) else pathlib.Path(root) / "logs"
+    logs = pathlib.Path("logs") / sweep_id if run_directory.is_remote(root) else pathlib.Path(root) / "logs"
     settings = Settings(
         root=root,
         logs=logs,

@@ -25,6 +25,7 @@ def steps_of(lab, run_id: str) -> list[int]:
     return [json.loads(row)["step"] for attempt in rows for row in attempt]
 
 
+@pytest.mark.slow
 def test_every_mask_is_used_and_never_by_two_trainers_at_once(lab, tmp_path):
     units = units_of_seeds(lab, 40)
     pool = DaskPool(make_slots(8, "cuda", tuple("01234567"), chips_per_slot=1), str(tmp_path))
@@ -39,6 +40,7 @@ def test_every_mask_is_used_and_never_by_two_trainers_at_once(lab, tmp_path):
     assert {line[4] for line in lab.journal()} == {"alone"}
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_no_step_and_its_mask_stays_with_the_trainer_that_is_still_saving(lab, tmp_path):
     units = units_of_seeds(lab, 3)
     pool = DaskPool(make_slots(2, "cuda", ("0", "1"), chips_per_slot=1), str(tmp_path))

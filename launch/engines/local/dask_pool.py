@@ -100,7 +100,8 @@ class DaskPool:
 
     def stop(self, kill: bool) -> None:
         """See :class:`launch.engines.local.pools.Pool`. A worker that is just being started again is reached by the next call."""
-        self._client.run(_stop, kill)
+        # A worker that cannot be reached has died, and the kernel has told its trainer.
+        self._client.run(_stop, kill, on_error="ignore")
 
     def close(self) -> None:
         """See :class:`launch.engines.local.pools.Pool`."""
