@@ -7,48 +7,29 @@
 Repeating a command is safe: stores that are there already are left alone.
 """
 
-from collections.abc import Sequence
-
-from absl import flags
+from collections.abc import Iterator, Sequence
 
 from align.data import preparation
 from align.data.config import PrepareExamplesConfig
 from align.data.store import ExampleStore
-from scaling import gin_files, verbs
-from scaling.errors import ConfigError
-
-_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Overrides PrepareExamplesConfig.output_dir.")
-_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print what would be written, and stop.")
-_VERIFY = flags.DEFINE_multi_string("verify", [], "Re-hash every file of this store and stop; repeatable.")
+from scaling import preparation_verb, verbs
 
 
 def main(argv: Sequence[str]) -> None:
     """The verb."""
     del argv
-    if _VERIFY.value:
-        for path in _VERIFY.value:
-            print(f"{path}: intact, store_hash {ExampleStore.open(path, verify='hash').store_hash}")
-        return
-    config = _config()
-    if _DRY_RUN.value:
-        for planned in preparation.plan(config):
-            print(planned.line())
-        return
+    preparation_verb.run(PrepareExamplesConfig, ExampleStore.open, _planned, _prepared, "configs/align/data/*.gin")
+
+
+def _planned(config: PrepareExamplesConfig) -> Iterator[str]:
+    return (planned.line() for planned in preparation.plan(config))
+
+
+def _prepared(config: PrepareExamplesConfig) -> Iterator[str]:
     for store in preparation.prepare(config, print):
         noise = {split: labels["noise"] for split, labels in store.manifest["labels"].items() if labels["pairs"]}
         labels = "".join(f", label noise of {split} {value:.3f}" for split, value in noise.items())
-        print(
-            f"{store.path}: {store.kind}, longest row {store.max_tokens} tokens{labels}, store_hash {store.store_hash}"
-        )
-
-
-def _config() -> PrepareExamplesConfig:
-    if not verbs.gin_file_flags():
-        raise ConfigError("no --gin_file was given", "name one of configs/align/data/*.gin")
-    bindings = list(verbs.gin_binding_flags())
-    if _OUTPUT_DIR.value is not None:
-        bindings.append(f"PrepareExamplesConfig.output_dir={_OUTPUT_DIR.value!r}")
-    return gin_files.load(PrepareExamplesConfig, verbs.gin_file_flags(), bindings).config
+        yield f"{store.path}: {store.kind}, longest row {store.max_tokens} tokens{labels}, store_hash {store.store_hash}"
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import pandas as pd
 from absl import flags
 from etils import epath
 
-from analysis import runs_flags
+from analysis import output_directory, runs_flags
 from analysis.laws import preregistration
 from analysis.laws.errors import TableError
 from analysis.laws.tables import table
@@ -112,7 +112,7 @@ def _fit() -> None:
             + f" and seal {len(planned)} forecasts" * bool(planned)
         )
         return
-    _make_output_directory()
+    output_directory.make(_OUTPUT_DIR.value)
     fitted = study.fit_all(runs, options)
     print("\n".join([*runs.recognised, *terminal.describe(fitted)]))
     _write(fitted)
@@ -176,22 +176,10 @@ def _score() -> None:
     card = preregistration.score(document, runs, runs_flags.path(), table.loss_unit_of(raw))
     print("\n".join(card.in_words()))
     if not _DRY_RUN.value:
-        _make_output_directory()
+        output_directory.make(_OUTPUT_DIR.value)
         target = epath.Path(_OUTPUT_DIR.value) / "score.json"
         target.write_text(json.dumps(card.to_json(), indent=1) + "\n")
         print(f"wrote {target}")
-
-
-def _make_output_directory() -> None:
-    """Before the fits, so that a minute's work is not lost on a path that cannot be written."""
-    try:
-        epath.Path(_OUTPUT_DIR.value).mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise OutputError(f"--output_dir={_OUTPUT_DIR.value} is not a directory", "choose another path") from error
-    except OSError as error:
-        raise OutputError(
-            f"--output_dir={_OUTPUT_DIR.value} cannot be made: {error.strerror}", "choose a path that can be written"
-        ) from error
 
 
 def _write(fitted: "Study") -> None:

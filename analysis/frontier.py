@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from absl import flags
 from etils import epath
 
+from analysis import output_directory
 from analysis.laws.errors import TableError
 from scaling import gin_files, verbs
-from scaling.errors import ConfigError, DataError, OutputError, UntrustedLawError
+from scaling.errors import ConfigError, DataError, UntrustedLawError
 
 if TYPE_CHECKING:
     from analysis.alignment.study import AlignmentStudy
@@ -58,7 +59,7 @@ def _analyse() -> None:
     if _DRY_RUN.value:
         print("\n".join(terminal.describe_table(table)))
         return
-    _make_output_directory()
+    output_directory.make(_OUTPUT_DIR.value)
     found = study.study(table, study.Options(_LEVEL.value, _DRAWS.value, _SEED.value))
     print("\n".join(terminal.describe(found)))
     _write(found)
@@ -68,18 +69,6 @@ def _analyse() -> None:
             f"{len(found.objections)} over-optimisation laws cannot be trusted: {'; '.join(found.objections)}",
             "read their flags; more seeds or policies further away settle it",
         )
-
-
-def _make_output_directory() -> None:
-    """Before the study, so that its work is not lost on a path that cannot be written."""
-    try:
-        epath.Path(_OUTPUT_DIR.value).mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise OutputError(f"--output_dir={_OUTPUT_DIR.value} is not a directory", "choose another path") from error
-    except OSError as error:
-        raise OutputError(
-            f"--output_dir={_OUTPUT_DIR.value} cannot be made: {error.strerror}", "choose a path that can be written"
-        ) from error
 
 
 def _write(found: "AlignmentStudy") -> None:

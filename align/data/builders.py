@@ -15,7 +15,7 @@ from absl import logging
 
 from align.data.sources.source import TextSource
 from align.data.sources.tfds_examples import TfdsExamples
-from scaling.data.builders import embedded_data_dir
+from scaling.data.builders import embedded_data_dir, find_prepared
 from scaling.data.sources import TFDS_SCHEME
 from scaling.data.store_writer import output_errors
 from scaling.errors import DataError
@@ -124,7 +124,7 @@ def named_builder(source: TfdsExamples, tfds_data_dir: str = "") -> tfds.core.Da
     if name.split("/")[0].split(":")[0] == AnthropicHh.name:
         builder = _anthropic_hh(name, tfds_data_dir)
     else:
-        builder = _prepared(name, tfds_data_dir)
+        builder = find_prepared(name, tfds_data_dir)
     missing = [feature for feature in source.features if feature not in builder.info.features]
     if missing:
         raise DataError(
@@ -152,22 +152,6 @@ def _anthropic_hh(name: str, tfds_data_dir: str) -> tfds.core.DatasetBuilder:
                 AnthropicHh.MANUAL_DOWNLOAD_INSTRUCTIONS.format(directory=manual),
             )
     return _written("anthropic_hh", config, tfds_data_dir, manual)
-
-
-def _prepared(name: str, tfds_data_dir: str) -> tfds.core.DatasetBuilder:
-    try:
-        builder = tfds.builder(name, data_dir=tfds_data_dir or None)
-    except (tfds.core.DatasetNotFoundError, ValueError, AssertionError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise DataError(
-            f"TFDS has no dataset {name!r} ({reason})", "check its spelling: tfds://NAME[/CONFIG][:VERSION]"
-        ) from error
-    if not builder.is_prepared():
-        raise DataError(
-            f"the TFDS dataset {name!r} is not in {builder.data_dir_root}",
-            f"prepare it once with: tfds build {name} --data_dir={builder.data_dir_root} (its download is yours to start)",
-        )
-    return builder
 
 
 def _written(

@@ -23,6 +23,7 @@ from align.stages.ppo_config import PpoStageConfig
 from align.stages.ppo_programs import Programs
 from align.training import policy_meter, update
 from align.training.stage_directory import StageDirectory, StageSpec, stage_spec
+from align.training.trained_stage import TrainedStage
 from scaling.data.batches import Batch, gather, window_indices
 from scaling.data.store import TokenStore
 from scaling.errors import PlumblineError
@@ -62,7 +63,7 @@ def spec(config: PpoStageConfig, name: str = "") -> StageSpec:
     )
 
 
-class PpoStage:
+class PpoStage(TrainedStage):
     """The stage (:class:`align.training.stage.Stage`)."""
 
     unit = "episodes"
@@ -79,7 +80,8 @@ class PpoStage:
         self._rewards = (
             RewardModels(config.reward, training, self._vocabulary.sha256) if config.reward.members else None
         )
-        self._value, self._value_start = self._value_network()
+        self._value, value_start = self._value_network()
+        self._beginnings = (self._base, value_start)
         self.steps = training.horizon(self._count * config.samples_per_prompt)
         self.units_per_step = training.batch_size
         self._sampler = generator(self._policy.model, config.sampling, self._vocabulary.eos_id, self._policy.mesh)
@@ -88,19 +90,6 @@ class PpoStage:
         )
         self._compile()
         self._measured = MeasuredPolicy(config.meter, parent, self._policy, training)
-
-    def initial_state(self) -> update.TrainedState:
-        """The parent's parameters (or a new adapter) and the value function before it has seen a return."""
-        return self._init(self._base, self._value_start)
-
-    def abstract_state(self) -> update.TrainedState:
-        """Shapes, types and shardings."""
-        shapes = jax.eval_shape(self._initial, self._base, self._value_start)
-        return update.shaped(shapes, self._state_shardings)
-
-    def learning_rate(self, step: int) -> float:
-        """Of a step."""
-        return self._config.training.rate(step, self.steps)
 
     def step(self, state: update.TrainedState, step: int):
         """A rollout and all its updates."""

@@ -30,6 +30,7 @@ from align.statistics import reward_accuracy
 from align.sums import Sum
 from align.training import policy_meter, update
 from align.training.stage_directory import StageDirectory, StageSpec, stage_spec
+from align.training.trained_stage import TrainedStage
 from scaling.errors import ConfigError
 from scaling.training.step import accumulated
 
@@ -66,7 +67,7 @@ def spec(config: PreferenceStageConfig, name: str = "") -> StageSpec:
     )
 
 
-class PreferenceStage:
+class PreferenceStage(TrainedStage):
     """The stage (:class:`align.training.stage.Stage`)."""
 
     unit = "pairs"
@@ -85,6 +86,7 @@ class PreferenceStage:
             parent, training, training.batch_size // training.execution.accumulation, config.lora
         )
         self._base = self._policy.place(parent.parameters())
+        self._beginnings = (self._base,)
         self.steps = training.horizon(self._count)
         self.units_per_step = training.batch_size
         self._needs_reference = any(LOSSES[term.loss].needs_reference for term in config.terms)
@@ -94,27 +96,12 @@ class PreferenceStage:
         self._cache = self._cached(parent.identity, store) if config.reference == "cached" else None
         self._measured = MeasuredPolicy(config.meter, parent, self._policy, training)
 
-    def initial_state(self) -> update.TrainedState:
-        """The parent's parameters, or a new adapter."""
-        return self._init(self._base)
-
-    def abstract_state(self) -> update.TrainedState:
-        """Shapes, types and shardings."""
-        return update.shaped(jax.eval_shape(self._initial, self._base), self._state_shardings)
-
-    def learning_rate(self, step: int) -> float:
-        """Of a step."""
-        return self._config.training.rate(step, self.steps)
-
     def step(self, state: update.TrainedState, step: int):
         """One update on the pairs that (seed, step) determines."""
         training = self._config.training
         chosen = rows(training.seed, step, training.batch_size, self._count)
         rates = update.rates(training, step, self.steps, self._policy.replicated)
         return self._step(state, self._frozen(), self._batch(self._examples, chosen, self._cache), rates)
-
-    def check(self, step: int, metrics: dict[str, float]) -> None:
-        """Nothing beyond finiteness."""
 
     def measure(self, state: update.TrainedState, step: int, stop_if_asked: Callable[[], None]) -> dict[str, Any]:
         """Loss, accuracy and margin on held-out pairs; reward and divergence of fresh samples."""

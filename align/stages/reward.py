@@ -24,6 +24,7 @@ from align.stages import data
 from align.statistics import reward_accuracy
 from align.training import update
 from align.training.stage_directory import StageDirectory, StageSpec, stage_spec
+from align.training.trained_stage import TrainedStage
 from scaling.errors import ConfigError
 from scaling.training.step import accumulated
 
@@ -78,7 +79,7 @@ def spec(config: RewardStageConfig, name: str = "") -> StageSpec:
     )
 
 
-class RewardStage:
+class RewardStage(TrainedStage):
     """The stage (:class:`align.training.stage.Stage`)."""
 
     unit = "prompts"
@@ -99,21 +100,10 @@ class RewardStage:
             parent, training, training.batch_size // training.execution.accumulation, config.lora
         )
         self._base = self._policy.place(parent.parameters())
+        self._beginnings = (self._base,)
         self.steps = training.horizon(self._count)
         self.units_per_step = training.batch_size
         self._compile()
-
-    def initial_state(self) -> update.TrainedState:
-        """The parent's trunk with a new head."""
-        return self._init(self._base)
-
-    def abstract_state(self) -> update.TrainedState:
-        """Shapes, types and shardings."""
-        return update.shaped(jax.eval_shape(self._initial, self._base), self._state_shardings)
-
-    def learning_rate(self, step: int) -> float:
-        """Of a step."""
-        return self._config.training.rate(step, self.steps)
 
     def step(self, state: update.TrainedState, step: int):
         """One update on the prompts that (seed, step) determines."""
@@ -122,9 +112,6 @@ class RewardStage:
         rates = update.rates(training, step, self.steps, self._policy.replicated)
         batch = jax.device_put(self._batch(self._examples, chosen), self._policy.rows)
         return self._step(state, self._policy.frozen_base(self._base), batch, rates)
-
-    def check(self, step: int, metrics: dict[str, float]) -> None:
-        """Nothing beyond finiteness."""
 
     def measure(self, state: update.TrainedState, step: int, stop_if_asked: Callable[[], None]) -> dict[str, Any]:
         """Accuracy by margin and by length, calibration, agreement with the gold score, on held-out examples."""

@@ -21,6 +21,7 @@ from scaling.data.corpora import CORPORA, READER_VERSION, Corpus
 from scaling.data.known_truth.process import GENERATOR_VERSION, SPLITS, Process
 from scaling.data.known_truth.symbols import text_of
 from scaling.data.store_writer import output_errors
+from scaling.errors import DataError
 
 
 class _CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -176,4 +177,29 @@ def _prepared(
         tfds.disable_progress_bar()
         with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a download; there is none.
             builder.download_and_prepare()
+    return builder
+
+
+def find_prepared(name: str, tfds_data_dir: str = "") -> tfds.core.DatasetBuilder:
+    """A dataset of TFDS's own catalogue that the user has prepared; nothing is downloaded.
+
+    Args:
+      name: NAME[/CONFIG][:VERSION].
+      tfds_data_dir: where TFDS keeps its data; its own default where empty.
+
+    Raises:
+      DataError: there is no such dataset, or it is not prepared.
+    """
+    try:
+        builder = tfds.builder(name, data_dir=tfds_data_dir or None)
+    except (tfds.core.DatasetNotFoundError, ValueError, AssertionError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise DataError(
+            f"TFDS has no dataset {name!r} ({reason})", "check its spelling: tfds://NAME[/CONFIG][:VERSION]"
+        ) from error
+    if not builder.is_prepared():
+        raise DataError(
+            f"the TFDS dataset {name!r} is not in {builder.data_dir_root}",
+            f"prepare it once with: tfds build {name} --data_dir={builder.data_dir_root} (its download is yours to start)",
+        )
     return builder

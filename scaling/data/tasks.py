@@ -183,19 +183,7 @@ def _prepared_builder(source: Source, tfds_data_dir: str) -> tfds.core.DatasetBu
     if source.task in CORPORA:
         return builders.prepare_corpus(source.task, tfds_data_dir)
     name = source.task.removeprefix(TFDS_SCHEME)
-    try:
-        builder = tfds.builder(name, data_dir=tfds_data_dir or None)
-    except (tfds.core.DatasetNotFoundError, ValueError, AssertionError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise DataError(
-            f"TFDS has no dataset {name!r} ({reason})", "check its spelling: tfds://NAME[/CONFIG][:VERSION]"
-        ) from error
-    if not builder.is_prepared():
-        raise DataError(
-            f"the TFDS dataset {name!r} is not in {builder.data_dir_root}",
-            f"prepare it once with: tfds build {name} --data_dir={builder.data_dir_root} "
-            "(its download is yours to start)",
-        )
+    builder = builders.find_prepared(name, tfds_data_dir)
     if source.text_feature not in builder.info.features:
         raise DataError(
             f"the TFDS dataset {name!r} has no feature {source.text_feature!r}",
