@@ -92,6 +92,9 @@ class _Watcher:
         with self._count_signals():
             while not self._has_ended():
                 if self._signals > answered and not self._attached:
+                    print(
+                        f"only the watching ends; the jobs of the {self._engine.name} engine go on until launch.cancel"
+                    )
                     return Outcome(interrupted=True)
                 if self._signals > answered:
                     self._engine.cancel(self._submitted.handles)
