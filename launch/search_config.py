@@ -4,7 +4,7 @@ import dataclasses
 import math
 from typing import Literal
 
-from launch.sweep_config import Grid, Range
+from launch.sweep_config import Grid, Range, require_kinds
 from scaling.errors import ConfigError
 
 
@@ -42,6 +42,7 @@ class Search:
     def __post_init__(self):
         if not self.space:
             raise ConfigError(f"Search.space of {self.name!r} is empty", "name at least one Range or Grid")
+        require_kinds("Search.space", self.space, Range, Grid)
         names = [side.binding for side in self.space]
         for name in names:
             if names.count(name) > 1:

@@ -7,6 +7,7 @@ with "@" or "%", a choice of parts (`RunConfig.model` over `"@ladder.llama()"` a
 
 import dataclasses
 import math
+import typing
 from typing import Any, Literal
 
 from scaling.errors import ConfigError
@@ -155,6 +156,7 @@ class Sobol:
 
     def __post_init__(self):
         _require_values("Sobol.ranges", "", self.ranges)
+        require_kinds("Sobol.ranges", self.ranges, Range)
         if self.points < 1:
             raise ConfigError(f"Sobol.points is {self.points!r}", "give at least one point")
 
@@ -277,6 +279,7 @@ class Chain:
 
     def __post_init__(self):
         _require_values("Chain.parts", "", self.parts)
+        require_kinds("Chain.parts", self.parts, Part)
 
 
 PlainAxis = Grid | Zip | LogGrid | Sobol
@@ -299,6 +302,7 @@ class Part:
 
     def __post_init__(self):
         _require_listed("Part.axes", self.axes)
+        require_kinds("Part.axes", self.axes, *typing.get_args(Axis))
         token_axes = [axis for axis in self.axes if isinstance(axis, TokenAxis)]
         if len(token_axes) > 1:
             raise ConfigError(
@@ -332,11 +336,21 @@ class Sweep:
         _require_listed("Sweep.parts", self.parts)
         if not self.parts:
             raise ConfigError(f"Sweep.parts of {self.name!r} is empty", "name at least one part")
+        require_kinds("Sweep.parts", self.parts, Part)
         for field in ("budget_flops", "budget_seconds", "budget_cost"):
             if not 0 <= getattr(self, field) < math.inf:
                 raise ConfigError(
                     f"Sweep.{field} is {getattr(self, field)!r}", "give a positive number, or 0 for no limit"
                 )
+
+
+def require_kinds(field: str, values: tuple[Any, ...], *kinds: type) -> None:
+    """Refuses a value of another kind. Raises ConfigError naming it and the kinds."""
+    for value in values:
+        if not isinstance(value, kinds):
+            raise ConfigError(
+                f"{field} holds {value!r}", f"write @NAME() for each, of {', '.join(kind.__name__ for kind in kinds)}"
+            )
 
 
 def _require_values(field: str, binding: str, values: tuple[Any, ...]) -> None:

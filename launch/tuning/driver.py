@@ -22,7 +22,7 @@ from launch.sweep_config import Part, Sweep, Zip
 from launch.tuning import trials
 from launch.tuning.objective import score
 from launch.tuning.space import Space
-from launch.tuning.study import Study
+from launch.tuning.study import Study, require_optuna
 from launch.tuning.trials import Trial
 from scaling import run_directory
 from scaling.errors import ConfigError, InterruptedRunError
@@ -98,6 +98,7 @@ def run(prepared: Prepared, engine: Engine) -> Study:
       ConfigError: Optuna is not installed, or the objective is not in the records.
     """
     search, root = prepared.search, prepared.root
+    require_optuna()
     engine.check(root)
     with _only_driver(prepared):
         study = Study(search, prepared.search_id, prepared.journal, trials.on_disk(root, prepared.search_id, search))

@@ -34,9 +34,9 @@ class Study:
         Raises:
           ConfigError: Optuna is not installed.
         """
+        require_optuna()
         self._search = search
-        self._space = Space(search.space)
-        self._distributions = self._space_for_optuna()
+        self._distributions = Space(search.space).distributions()
         self.rebuilt = not _is_whole(journal)
         if not self.rebuilt:
             self._study = self._opened(name, journal)
@@ -88,16 +88,6 @@ class Study:
 
     def _trials(self, *states: str) -> list["optuna.trial.FrozenTrial"]:
         return [trial for trial in self._study.get_trials(deepcopy=False) if trial.state.name in states]
-
-    def _space_for_optuna(self) -> dict[str, Any]:
-        try:
-            import optuna
-        except ImportError as error:
-            raise ConfigError(
-                "launch.search needs Optuna, which is not installed", "pip install -e .[search]"
-            ) from error
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        return self._space.distributions()
 
     def _opened(self, name: str, journal: pathlib.Path) -> "optuna.Study":
         import optuna
@@ -153,6 +143,19 @@ class Study:
                 outcome = pruned if score.diverged else {"state": TrialState.COMPLETE}
                 outcome["value"] = score.value
             self._study.add_trial(create_trial(params=parameters, distributions=self._distributions, **outcome))
+
+
+def require_optuna() -> None:
+    """Looks for the package, and quietens it.
+
+    Raises:
+      ConfigError: it is not installed.
+    """
+    try:
+        import optuna
+    except ImportError as error:
+        raise ConfigError("launch.search needs Optuna, which is not installed", "pip install -e .[search]") from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 def _key(trial: Trial) -> tuple[tuple[str, Any], ...]:

@@ -277,3 +277,21 @@ def test_the_verb_refuses_a_sweep_that_must_not_run_with_one_line_and_writes_not
     ended = sweep(f"--gin_file={lab.seeds(0, 1)}", *arguments, "--engine=local")
     assert ended.code == 2 and said in ended.err, ended.err
     assert ended.err.count("\n") == 1 and not lab.root.exists()
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: sweep_config.Sobol((1, 2), 4), "Sobol.ranges holds 1.*of Range"),
+        (lambda: sweep_config.Chain((sweep_config.Grid("WIDTH", (16,)),)), "Chain.parts holds Grid.*of Part"),
+        (
+            lambda: sweep_config.Part((sweep_config.Range("WIDTH", 1, 2),)),
+            "Part.axes holds Range.*of Grid, Zip, LogGrid, Sobol",
+        ),
+        (lambda: sweep_config.Sweep("s", "r", (sweep_config.Grid("WIDTH", (16,)),)), "Sweep.parts holds Grid.*of Part"),
+        (lambda: sweep_config.Chain(()), "Chain.parts is empty"),
+    ],
+)
+def test_a_thing_in_the_wrong_place_is_named_with_what_belongs_there(make, said):
+    with pytest.raises(ConfigError, match=said):
+        make()
