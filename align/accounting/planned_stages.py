@@ -29,6 +29,7 @@ from align.stages.preference import PairBatch, PreferenceStage
 from align.stages.preference_config import PreferenceStageConfig
 from align.stages.reward import RewardStage, RewardStageConfig
 from align.stages.supervised import Supervised, SupervisedConfig
+from align.training import update
 from scaling.data.batches import Batch
 from scaling.errors import ConfigError
 from scaling.foreign.weights import CheckpointedModel
@@ -79,24 +80,25 @@ class _PlannedSupervised(Supervised):
     def __init__(self, config: SupervisedConfig, model: TransformerConfig):
         self._config = config
         self._policy, self._base = _policy(config, model, config.training.execution.accumulation)
+        self._beginnings = (self._base,)
         self._compile()
 
     def planned(self) -> Planned:
         state, shape = self.abstract_state(), (self._config.training.batch_size, self._config.data.length)
-        batch = Batch(*(self._policy_array(shape, np.int32) for _ in range(4)), self._policy_array(shape, np.float32))
+        batch = Batch(
+            *(_array(self._policy, shape, np.int32) for _ in range(4)), _array(self._policy, shape, np.float32)
+        )
         base = self._policy.frozen_base(self._base)
         step = self._step.lower(state, base, batch, _rates(self._policy))
         resident = _of_state(state) | {"adapter's base": base, "batch": batch}
         return Planned(resident, {"step": step}, state.trained, self._policy)
-
-    def _policy_array(self, shape, dtype):
-        return _array(self._policy, shape, dtype)
 
 
 class _PlannedReward(RewardStage):
     def __init__(self, config: RewardStageConfig, model: TransformerConfig):
         self._config, self._ranks = config, 2
         self._policy, self._base = _policy(config, model, config.training.execution.accumulation)
+        self._beginnings = (self._base,)
         self._room = Room(config.data.prompt_length, config.data.completion_length)
         self._compile()
 
@@ -116,13 +118,15 @@ class _PlannedPreference(PreferenceStage):
     def __init__(self, config: PreferenceStageConfig, model: TransformerConfig):
         self._config = config
         self._policy, self._base = _policy(config, model, config.training.execution.accumulation)
+        self._beginnings = (self._base,)
         self._first_column = config.data.prompt_length
         self._room = Room(config.data.prompt_length, config.data.completion_length)
         self._needs_reference = any(LOSSES[term.loss].needs_reference for term in config.terms)
         self._needs_mismatched = any(LOSSES[term.loss].needs_mismatched for term in config.terms)
         # Only whether there is one matters here.
         self._cache = config.reference == "cached" or None
-        self._compile_all()
+        self._updates = update.Updates.of(config.training, self._policy.decayed)
+        self._compile()
 
     def planned(self) -> Planned:
         data, pairs, state = self._config.data, self._config.training.batch_size, self.abstract_state()
@@ -141,12 +145,6 @@ class _PlannedPreference(PreferenceStage):
         }
         return Planned(resident, programs, state.trained, self._policy)
 
-    def _compile_all(self) -> None:
-        from align.training import update
-
-        self._updates = update.Updates.of(self._config.training, self._policy.decayed)
-        self._compile()
-
 
 class _PlannedPpo(PpoStage):
     def __init__(self, config: PpoStageConfig, model: TransformerConfig):
@@ -154,7 +152,7 @@ class _PlannedPpo(PpoStage):
         self._policy, self._base = _policy(config, model, config.minibatches)
         separate = config.algorithm == "ppo" and config.value.network == "separate"
         self._value = dataclasses.replace(self._policy, adapter=policies.WHOLE) if separate else None
-        self._value_start = self._base if separate else None
+        self._beginnings = (self._base, self._base if separate else None)
         self._examples = types.SimpleNamespace(prompt_lengths=np.array([config.data.prompt_length]))
         self._compile()
 

@@ -12,6 +12,7 @@ import numpy as np
 from align.data import store_writer
 from align.data.encoding import Encoder, EncodingConfig
 from align.data.examples import TokenExample
+from align.data.judging import OrderedJudge, judged, summary
 from align.data.labels import Labels, preferred_order
 from align.data.store import ExampleStore
 from align.sequences import Sequences
@@ -40,7 +41,7 @@ def write_ranked(
     path: str | os.PathLike[str],
     splits: Mapping[str, ScoredSamples],
     vocabulary: Vocabulary,
-    labels: Labels,
+    labels: Labels | OrderedJudge,
     seed: int,
     pairs_per_prompt: int = 0,
     description: Mapping[str, Any] | None = None,
@@ -48,7 +49,7 @@ def write_ranked(
     """Writes a store of pairs, or of K ranked completions a prompt, labelled by a simulated rater.
 
     Examples with two equal completions, of which there are many where a policy has little entropy, are left out and counted. So are pairs that
-    the rater does not tell apart, unless the labels are drawn from Bradley-Terry.
+    the rater does not tell apart, unless the labels are drawn from Bradley-Terry. Of a judge, the manifest says how its two orders agree.
 
     Args:
       path: of the store.
@@ -73,18 +74,26 @@ def write_ranked(
         )
     (K,) = completions
     num_completions = 2 if pairs_per_prompt else K
+    if isinstance(labels, OrderedJudge) and num_completions != 2:
+        raise ConfigError(
+            f"OrderedJudge compares two completions, and {path} ranks {num_completions}",
+            "make pairs, or order them by Labels",
+        )
     with store_writer.writing(path, vocabulary, num_completions) as writer:
-        left_out = {}
+        left_out, judges = {}, {}
         for name, samples in splits.items():
             generator = np.random.Generator(np.random.PCG64([seed, *name.encode()]))
             length = samples.sequences.tokens.shape[1]
             encoder = Encoder(EncodingConfig(length, length), num_completions, vocabulary.eos_id)
             chosen = _pairs(samples, K, pairs_per_prompt, generator) if pairs_per_prompt else _all(samples, K)
-            examples = _ordered(samples, chosen, labels, generator)
+            ordered = _ordered(samples, chosen, labels, generator)
+            examples = _examples(samples, chosen, ordered)
             writer.write_split(name, (fitted for example in examples if (fitted := encoder.fitted(example))))
             left_out[name] = encoder.to_json()
+            judges |= {name: ordered.judge} if ordered.judge else {}
         writer.finish(
             {**(description or {}), "label_noise": dataclasses.asdict(labels), "left_out": left_out, "seed": seed}
+            | ({"judge": judges} if judges else {})
         )
     return ExampleStore.open(path)
 
@@ -105,19 +114,32 @@ def _pairs(samples: ScoredSamples, K: int, pairs_per_prompt: int, generator: np.
     return np.concatenate([number * K + every_Px2[draw] for number, draw in enumerate(draws)])
 
 
-def _ordered(
-    samples: ScoredSamples, rows_NxK: np.ndarray, labels: Labels, generator: np.random.Generator
-) -> Iterator[TokenExample]:
-    K = len(samples.scores) // len(samples.names)
-    scores_NxK = np.asarray(samples.scores, np.float64)[rows_NxK]
+class _Order(NamedTuple):
+    """Indices of completions, the preferred one first; which examples are left out as ties; what is said of a judge."""
+
+    order_NxK: np.ndarray
+    tied_N: np.ndarray
+    judge: dict[str, Any] | None
+
+
+def _ordered(samples: ScoredSamples, rows_NxK: np.ndarray, labels: Labels | OrderedJudge, generator) -> _Order:
     rated = samples.scores if samples.rated is None else samples.rated
     rated_NxK = np.asarray(rated, np.float64)[rows_NxK]
+    if isinstance(labels, OrderedJudge):
+        found = judged(rated_NxK, labels, generator)
+        return _Order(found.order_Nx2, found.tied_N, summary(found.verdicts))
     order_NxK = preferred_order(rated_NxK, labels, generator)
+    can_tie = labels.noise != "bradley_terry" and rated_NxK.shape[1] == 2
+    return _Order(order_NxK, can_tie & (rated_NxK[:, 0] == rated_NxK[:, 1]), None)
+
+
+def _examples(samples: ScoredSamples, rows_NxK: np.ndarray, ordered: _Order) -> Iterator[TokenExample]:
+    K = len(samples.scores) // len(samples.names)
+    scores_NxK = np.asarray(samples.scores, np.float64)[rows_NxK]
     tokens, prompt_lengths, lengths = map(np.asarray, samples.sequences)
-    for rows, order, scores, rated in zip(rows_NxK, order_NxK, scores_NxK, rated_NxK, strict=True):
+    for rows, order, scores, tied in zip(rows_NxK, ordered.order_NxK, scores_NxK, ordered.tied_N, strict=True):
         ranked = rows[order]
         prompt_length = prompt_lengths[ranked[0]]
-        tied = labels.noise != "bradley_terry" and len(rows) == 2 and rated[0] == rated[1]
         yield TokenExample(
             name=f"{samples.names[rows[0] // K]}#{'>'.join(str(row % K) for row in ranked)}",
             prompt=tokens[ranked[0], :prompt_length],

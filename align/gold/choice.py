@@ -2,12 +2,14 @@
 
 from align.gold.lexicon import LexiconRater, LexiconSentiment
 from align.gold.rating_judge import RatingJudge
+from align.gold.scorer import FrozenScorer
 from align.gold.token_programs import ForbiddenTokens, LengthWindow, NoRepeat, Parity, TokenCount, WeightedSum
 
 GoldConfig = (
     LexiconSentiment
     | LexiconRater
     | RatingJudge
+    | FrozenScorer
     | TokenCount
     | ForbiddenTokens
     | Parity

@@ -71,6 +71,10 @@ class RewardModels:
             member.policy.compiled(functools.partial(sequence_scalars, member.policy.model)) for member in self._members
         ]
 
+    def place(self, sequences: Sequences) -> Sequences:
+        """Puts rows on the mesh."""
+        return jax.device_put(sequences, self._members[0].policy.rows)
+
     def member_scores(self, sequences: Sequences) -> jax.Array:
         """Each member's normalised reward, float32 [M, B]; `sequences` lie on the mesh."""
         scores = [

@@ -10,6 +10,7 @@ import numpy as np
 
 from align.data import store_writer
 from align.data.examples import TokenExample
+from align.data.judging import OrderedJudge
 from align.data.labels import Labels
 from align.data.ranking import ScoredSamples, write_ranked
 from align.data.store import ExampleStore
@@ -36,7 +37,7 @@ class CollectConfig:
       validation_prompts: so many prompts of the prompts' "validation" split make the store's own; 0 makes none.
       make: "pairs" and "ranked" are labelled by `labels` from the gold score; "best" keeps the best samples by the proxy (or, without one, by the gold score),
         for rejection-sampling fine-tuning.
-      labels: the simulated rater.
+      labels: the simulated rater, or a judge that sees two completions in an order.
       pairs_per_prompt: of "pairs".
       keep: of "best", samples a prompt.
       training: the mesh and the compute type, and the seed of labels.
@@ -47,7 +48,7 @@ class CollectConfig:
     meter: MeterConfig
     validation_prompts: int = 0
     make: Literal["pairs", "ranked", "best"] = "pairs"
-    labels: Labels = Labels()
+    labels: Labels | OrderedJudge = Labels()
     pairs_per_prompt: int = 1
     keep: int = 1
     training: TrainingConfig = TrainingConfig()

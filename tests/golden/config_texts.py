@@ -29,6 +29,10 @@ NAMES = sorted(
     for path in (CONFIGS / folder).glob("*.gin")
 )
 
+# Files of align/stages that are not named by their kind.
+COLLECTING = ("collect", "frozen_gold", "judged")
+PREFERENCE = ("dpo", "dpo_llama_10b", "mpo", "rpo")
+
 
 def text(name: str) -> str:
     """The content of a golden file."""
@@ -58,7 +62,7 @@ def _root(name: str) -> type:
     if folder == "data":
         return TrainVocabularyConfig if file.startswith("vocabulary") else PrepareConfig
     if folder == "align/stages":
-        return CollectConfig if file == "collect" else KINDS[{"dpo": "preference"}.get(file, file)].config
+        return CollectConfig if file in COLLECTING else KINDS["preference" if file in PREFERENCE else file].config
     return {
         "runs": RunConfig,
         "sweeps": Sweep,

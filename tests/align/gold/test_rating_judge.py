@@ -5,9 +5,7 @@ import pytest
 
 from align.data.sources.ratings import RATINGS, rated_texts
 from align.gold.rating_judge import JudgeConfig, RatingJudge, train_judge
-from align.gold.scorer import FrozenScorer
 from align.sequences import Sequences
-from scaling.data.vocabularies import SymbolVocabulary
 from scaling.errors import ConfigError, DataError, OutputError
 from tests.align.data.small_stores import BYTES, encoded
 
@@ -65,14 +63,3 @@ def test_a_missing_or_foreign_file_is_refused(tmp_path):
         RatingJudge(str(tmp_path / "other.npz")).score_texts(["a"])
     with pytest.raises(ConfigError, match="ends in .npz"):
         JudgeConfig("judge.txt")
-
-
-def test_a_frozen_scorer_refuses_another_vocabulary_and_scores_that_are_not_finite():
-    """A function over sequences passes its floats through unrounded."""
-    sequences = Sequences(np.zeros((2, 3), np.int32), np.ones(2, np.int32), np.full(2, 3, np.int32))
-    scorer = FrozenScorer("rm", "abc", BYTES.sha256, lambda rows: np.array([0.25, -1.5], np.float32))
-    assert scorer.score(sequences, BYTES).tolist() == [0.25, -1.5]
-    with pytest.raises(DataError, match="reads the vocabulary"):
-        scorer.score(sequences, SymbolVocabulary(9))
-    with pytest.raises(DataError, match=r"1 scores that are not finite \(rows \[1\]\)"):
-        FrozenScorer("rm", "abc", BYTES.sha256, lambda rows: np.array([0.0, np.nan])).score(sequences, BYTES)
