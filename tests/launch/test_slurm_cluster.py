@@ -184,7 +184,7 @@ def test_a_crash_is_tried_again_within_the_task_and_a_refusal_is_not(cluster, la
     crashed, refused = units
     assert [attempt.end.get("status") for attempt in crashed.directories[0].attempts()] == [None, None]
     assert all_done([crashed]) and not all_done([refused]) and not refused.directories[0].attempts()
-    assert "repeating it cannot help" in logs(lab)
+    assert f"given up, as said above: {refused.run_id} (exit code 2)" in logs(lab)
 
 
 def ancestors(pid: int, name: str) -> list[int]:

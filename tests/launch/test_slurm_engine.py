@@ -1,5 +1,6 @@
 """What the Slurm engine would submit and submits, and what a task does when Slurm speaks to it: with stand-ins for Slurm's commands on the PATH."""
 
+import json
 import os
 import pathlib
 import pickle
@@ -11,6 +12,7 @@ import time
 
 import pytest
 
+from launch import manifest
 from launch.engines.engine import Job
 from launch.engines.slurm.engine import SlurmEngine
 from launch.engines.slurm.task import GivenUpError, RunTask
@@ -112,6 +114,10 @@ def test_settings_that_cannot_work_are_refused(settings, what):
         SlurmEngine(**settings)
 
 
+def test_settings_survive_the_manifest_from_which_a_sweep_is_resumed():
+    assert gin_files.from_dict(SlurmEngine, json.loads(json.dumps(manifest.settings_of(ENGINE)))) == ENGINE
+
+
 def test_a_root_in_a_bucket_needs_a_folder_for_the_logs(tmp_path):
     with pytest.raises(ConfigError, match="gs://bucket/runs is in a bucket"):
         SlurmEngine().plan(jobs(1), "scan", "gs://bucket/runs")
@@ -152,13 +158,14 @@ def test_sbatch_gets_the_text_of_the_plan_and_every_task_its_runs(fake_slurm, tm
     assert (fake_slurm / "texts").read_text() == text == pathlib.Path(path).read_text()
     for index in range(3):
         pickled = pathlib.Path(path).with_name(f"7_{index}_submitted.pkl").read_bytes()
-        command = pickle.loads(pickled).function.command
-        assert command[1:] == [
+        run_task = pickle.loads(pickled).function
+        assert run_task.run_ids == (f"run{index}", f"more{index}")
+        assert run_task.command(["a", "b"])[1:] == [
             "-m",
             "launch.run_one",
             f"--root={tmp_path}/runs",
-            f"--run_id=run{index}",
-            f"--run_id=more{index}",
+            "--run_id=a",
+            "--run_id=b",
         ]
 
 
@@ -215,7 +222,7 @@ def interpreter(tmp_path) -> str:
 def task(lab, interpreter: str, seed: int) -> tuple[RunTask, object]:
     """A task for one run of that seed, and its directory."""
     (unit,) = lab.frozen_units(SEEDS.format(values=(seed,)))
-    return RunTask(str(lab.root), (unit.run_id,), interpreter, 2, 0.1, 30.0), unit.directories[0]
+    return RunTask(str(lab.root), (unit.run_id,), interpreter, 1, 0.1, 30.0), unit.directories[0]
 
 
 def test_a_pickled_task_trains_through_submitit(lab, interpreter, tmp_path, monkeypatch):
@@ -229,9 +236,9 @@ def test_a_pickled_task_trains_through_submitit(lab, interpreter, tmp_path, monk
 @pytest.mark.parametrize(
     ("behaviour", "starts", "says"),
     [
-        ("crash", 2, "given up after exit code"),
-        ("raise", 2, "given up after exit code 1"),
-        ("refuse", 0, "repeating it cannot help"),
+        ("crash", 2, "exit code -9"),
+        ("raise", 2, "exit code 1"),
+        ("refuse", 0, "exit code 2"),
     ],
 )
 def test_failures_are_tried_again_within_the_task_and_refusals_are_not(
@@ -239,10 +246,20 @@ def test_failures_are_tried_again_within_the_task_and_refusals_are_not(
 ):
     monkeypatch.setenv("FAKE_BEHAVIOUR", f'{{"1": "{behaviour}"}}')
     run_task, directory = task(lab, interpreter, 1)
-    run_task.retries = 1
     with pytest.raises(GivenUpError, match=says):
         run_task()
     assert len(directory.attempts()) == starts
+
+
+def test_a_run_that_crashes_costs_the_others_of_its_job_nothing(lab, interpreter, monkeypatch):
+    """It comes first, so a trainer of all would never get to the others."""
+    monkeypatch.setenv("FAKE_BEHAVIOUR", '{"1": "crash"}')
+    units = lab.frozen_units(SEEDS.format(values=(1, 2, 3)))
+    crashing = units[0].run_id
+    run_task = RunTask(str(lab.root), tuple(unit.run_id for unit in units), interpreter, 0, 0.1, 30.0)
+    with pytest.raises(GivenUpError, match=rf"given up, as said above: {crashing} \(exit code -9\)$"):
+        run_task()
+    assert [unit.directories[0].status() for unit in units[1:]] == ["completed", "completed"]
 
 
 @pytest.mark.parametrize(("behaviour", "code"), [("diverge", 70), ("interrupted_once", 0)])
@@ -267,7 +284,7 @@ def start_submitted(run_task: RunTask, folder: pathlib.Path) -> subprocess.Popen
 
 
 def wait_for_a_step(directory) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not directory.metrics():
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -297,7 +314,7 @@ def test_a_warning_saves_and_requeues_unless_slurm_has_decided_already(
     assert len(directory.attempts()) == 1
     # What submitit left for the next start is the same task.
     again = pickle.loads((fake_slurm / "jobs" / "7_submitted.pkl").read_bytes()).function
-    assert again.command == run_task.command
+    assert again == run_task
 
 
 def test_a_trainer_dies_with_its_task(fake_slurm, lab, interpreter):

@@ -18,7 +18,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
 
@@ -26,6 +26,9 @@ from scaling.errors import EXIT_BAD_INPUT, EXIT_DIVERGED, EXIT_INTERRUPTED, Plum
 
 # Interruptions by others are free, but a trainer that something stops again and again must not spin for ever.
 _MAX_INTERRUPTIONS = 20
+
+# Trainers that end so have left a record of every run.
+_RECORDED = (0, EXIT_DIVERGED)
 
 _POLL_SECONDS = 0.2
 
@@ -60,29 +63,41 @@ class RunTask:
         self._trainer: subprocess.Popen | None = None
         self._leaving = False
 
-    @property
-    def command(self) -> list[str]:
-        """The trainer."""
-        runs = [f"--run_id={run_id}" for run_id in self.run_ids]
+    def command(self, run_ids: Sequence[str]) -> list[str]:
+        """The trainer of these runs."""
+        runs = [f"--run_id={run_id}" for run_id in run_ids]
         return [self.python, "-m", "launch.run_one", f"--root={self.root}", *runs]
 
     def __call__(self) -> int:
         """Trains until every run has its record, or the task has to leave.
 
+        All runs share a trainer, which compiles once. After a crash each gets one of its own, so that it cannot take others with it again.
+
         Returns:
-          the last exit code: 0, 70, or 75 when the task was told to leave.
+          0; 70 when a run diverged; 75 when the task was told to leave.
 
         Raises:
-          GivenUpError: bad input, or a crash after all retries.
+          GivenUpError: naming the runs with bad input, and those that crashed after all retries.
         """
         self._listen()
+        together = len(self.run_ids) > 1
+        codes = {self.run_ids: self._end_of(self.run_ids, 0 if together else self.retries)}
+        if together and codes[self.run_ids] not in (*_RECORDED, EXIT_BAD_INPUT):
+            codes = {(run_id,): self._end_of((run_id,), self.retries) for run_id in self.run_ids}
+        if self._leaving:
+            return EXIT_INTERRUPTED
+        failed = [f"{', '.join(ids)} (exit code {code})" for ids, code in codes.items() if code not in _RECORDED]
+        if failed:
+            raise GivenUpError(f"given up, as said above: {'; '.join(failed)}")
+        return max(codes.values())
+
+    def _end_of(self, run_ids: Sequence[str], retries: int) -> int:
+        """The exit code that a trainer of these runs ends with, after as many crashes as it may have."""
         crashes = interruptions = 0
         while True:
-            code = self._train()
-            if self._leaving or code in (0, EXIT_DIVERGED):
+            code = self._train(run_ids)
+            if self._leaving or code in (*_RECORDED, EXIT_BAD_INPUT):
                 return code
-            if code == EXIT_BAD_INPUT:
-                raise GivenUpError(f"{', '.join(self.run_ids)} refused, as said above; repeating it cannot help")
             if code == EXIT_INTERRUPTED:
                 # By somebody else, or the runs are held by another process, which perhaps is still saving.
                 interruptions += 1
@@ -90,8 +105,8 @@ class RunTask:
             else:
                 crashes += 1
                 pause = self.backoff_seconds * 2 ** (crashes - 1)
-            if crashes > self.retries or interruptions > _MAX_INTERRUPTIONS:
-                raise GivenUpError(f"{', '.join(self.run_ids)} given up after exit code {code}, as said above")
+            if crashes > retries or interruptions > _MAX_INTERRUPTIONS:
+                return code
             print(f"exit code {code}; next attempt in {pause:.0f} s", file=sys.stderr, flush=True)
             self._pause(pause)
 
@@ -101,10 +116,12 @@ class RunTask:
 
         return DelayedSubmission(dataclasses.replace(self))
 
-    def _train(self) -> int:
+    def _train(self, run_ids: Sequence[str]) -> int:
         if self._leaving:
             return EXIT_INTERRUPTED
-        self._trainer = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, preexec_fn=_trainer_of(os.getpid()))
+        self._trainer = subprocess.Popen(
+            self.command(run_ids), stdin=subprocess.DEVNULL, preexec_fn=_trainer_of(os.getpid())
+        )
         while not _has_ended(self._trainer):
             time.sleep(_POLL_SECONDS)
         return self._trainer.wait()
