@@ -49,6 +49,8 @@ EXTRAS = {
     # Engines and search of launch; SkyPilot has an environment of its own, because it asks for an older protobuf than sentencepiece does.
     "slurm": ["submitit==1.5.4"],
     "search": ["optuna==5.0.0"],
+    # Runs whose directories lie in a bucket: Orbax asks for it there.
+    "bucket": ["google-cloud-storage==3.17.1"],
     "dev": ["psutil>=7.2", "pytest>=9.2", "pytest-xdist>=3.8", "ruff>=0.17"],
 }
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from etils import epath
 
-from launch import states
+from launch import buckets, states
 from launch.engines.engine import Job
 from launch.plan import Plan, PlannedRun
 from scaling import gin_files, run_directory
@@ -163,6 +163,7 @@ def read_if_there(root: str, sweep_id: str) -> Manifest | None:
 
 def sweep_ids(root: str) -> list[str]:
     """The sweeps that have a manifest under a root."""
+    buckets.require_reachable(root)
     folder = epath.Path(root) / "sweeps"
     names = [path.name for path in folder.iterdir()] if folder.exists() else []
     return sorted(name.removesuffix(".json") for name in names if name.endswith(".json"))
@@ -223,4 +224,5 @@ def _manifest_run(run: PlannedRun) -> ManifestRun:
 
 
 def _path(root: str, sweep_id: str) -> epath.Path:
+    buckets.require_reachable(root)
     return epath.Path(root) / "sweeps" / f"{sweep_id}.json"

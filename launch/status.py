@@ -6,7 +6,7 @@ from typing import Any
 from absl import flags
 from etils import epath
 
-from launch import manifest, reports, tables
+from launch import buckets, manifest, reports, tables
 from launch.manifest import Manifest
 from scaling import verbs
 from scaling.errors import DataError
@@ -19,6 +19,7 @@ _SWEEP = flags.DEFINE_string("sweep", None, "Only runs of this sweep: its name, 
 def main(argv: Sequence[str]) -> None:
     """Prints the table of all run directories below the root."""
     del argv
+    buckets.require_reachable(_ROOT.value)
     directories = run_directories(_ROOT.value, _SWEEP.value)
     print(tables.runs_table(directories))
     print(tables.counts(directories))
