@@ -62,7 +62,7 @@ def read(axis: FromRecords) -> Optima:
     """The optima of every group under the root of an axis.
 
     Raises:
-      DataError: there is no completed run that the axis asks for.
+      DataError: there is no recorded run that the axis asks for, or one of them has no record yet.
       ConfigError: runs of a group differ in more than the setting and the seed, or its optimum lies at the edge of what was tried.
     """
     groups: dict[_Group, list[tuple[dict[str, Any], float]]] = collections.defaultdict(list)
@@ -79,27 +79,30 @@ def read(axis: FromRecords) -> Optima:
 
 
 def _runs(axis: FromRecords) -> Iterator[tuple[dict[str, Any], float]]:
-    """Configuration and held-out loss of each recorded run; infinite where it diverged."""
+    """Configuration and held-out loss of each run; infinite where it diverged."""
     folder = epath.Path(axis.root)
+    unfinished = 0
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if not (path / "spec.json").exists():
+        spec = json.loads((path / "spec.json").read_text()) if (path / "spec.json").exists() else None
+        if spec is None or not _is_asked_for(spec, axis):
             continue
-        directory = RunDirectory(path)
-        record = directory.record()
-        if record is None or not _is_asked_for(record, axis):
-            continue
-        config = json.loads((path / "spec.json").read_text())["config"]
-        if record["status"] == "diverged":
-            yield config, math.inf
-        elif record["losses"]:
-            # Trunks have no held-out loss.
-            yield config, _loss(record, axis, path)
+        record = RunDirectory(path).record()
+        if record is None:
+            unfinished += 1
+        else:
+            diverged = record["status"] == "diverged"
+            yield spec["config"], math.inf if diverged else _loss(record, axis, path)
+    if unfinished:
+        raise DataError(
+            f"{unfinished} runs under {axis.root} have no record yet, so what is best there is not known",
+            f"finish them (python -m launch.resume --root={axis.root}), or narrow FromRecords.sweep or tags",
+        )
 
 
-def _is_asked_for(record: Mapping[str, Any], axis: FromRecords) -> bool:
-    sweep_id = record.get("sweep_id", "")
-    of_sweep = not axis.sweep or axis.sweep in (sweep_id, sweep_id.rpartition("-")[0])
-    return of_sweep and record.get("kind") != "trunk" and axis.tags.items() <= record["tags"].items()
+def _is_asked_for(spec: Mapping[str, Any], axis: FromRecords) -> bool:
+    """Trunks have no held-out loss; their branches have."""
+    of_sweep = not axis.sweep or axis.sweep in (spec["sweep_id"], spec["sweep_id"].rpartition("-")[0])
+    return of_sweep and spec["kind"] != "trunk" and axis.tags.items() <= spec["tags"].items()
 
 
 def _loss(record: Mapping[str, Any], axis: FromRecords, path: epath.Path) -> float:

@@ -134,16 +134,15 @@ def tuning_run(lab, width: int, peak: float, loss: float | None, seed: int = 0, 
         config = gin_files.build(expand.RunConfig).config
     folder = lab.folder / "tuned" / f"{width}-{peak}-{seed}-{tokens}"
     folder.mkdir(parents=True)
-    (folder / "spec.json").write_text(json.dumps({"config": gin_files.to_dict(config)}))
+    spec = {"config": gin_files.to_dict(config), "sweep_id": "rates-1234", "kind": "pretrain", "tags": tags}
+    (folder / "spec.json").write_text(json.dumps(spec))
     record = {
         "status": "completed" if loss is not None else "diverged",
-        "sweep_id": "rates-1234",
-        "kind": "pretrain",
-        "tags": tags,
         "losses": {"speeches": {"nats_per_token": loss}} if loss is not None else {},
         "primary_domain": "speeches",
     }
     (folder / "record.json").write_text(json.dumps(record))
+    return folder
 
 
 def parabolas(lab, optima: dict[int, float], rates=(1e-3, 2e-3, 4e-3, 8e-3), **tags: str) -> None:
@@ -211,6 +210,15 @@ def test_runs_of_other_horizons_are_not_mixed_up_with_the_setting(lab):
         lab.points(from_records(lab, (16,)))
     (point,) = lab.points(from_records(lab, (16,), tags={"stage": "short"}))
     assert expand.build(point).config.schedule.peak == pytest.approx(3e-3, rel=1e-3)
+
+
+def test_an_earlier_sweep_that_is_not_finished_is_refused(lab):
+    """The missing run could be the best one."""
+    parabolas(lab, {16: 3e-3})
+    folder = tuning_run(lab, 16, 3e-3, 2.9)
+    (folder / "record.json").unlink()
+    with pytest.raises(DataError, match="1 runs under .* have no record yet.*launch.resume"):
+        lab.points(from_records(lab, (16,)))
 
 
 def test_records_that_are_not_there_are_named(lab):
