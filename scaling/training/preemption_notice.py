@@ -6,6 +6,7 @@ Compute Engine on Spot VMs ("Detect preemption") and on the metadata server ("wa
 """
 
 import contextlib
+import http.client
 import os
 import pathlib
 import signal
@@ -49,7 +50,7 @@ def _watch(host: str, stopped: threading.Event) -> None:
     while not stopped.is_set():
         try:
             preempted, version = _is_preempted(host, version)
-        except OSError:
+        except (OSError, http.client.HTTPException):
             # A server that does not answer is asked again: the notice is a courtesy, and training needs none.
             stopped.wait(_PAUSE_SECONDS)
             continue

@@ -218,7 +218,7 @@ def _require_submitit() -> None:
         import submitit  # noqa: F401
     except ImportError as error:
         raise ConfigError(
-            "the Slurm engine needs submitit, which is not installed", "pip install -e .[slurm]"
+            "the Slurm engine needs submitit, which is not installed", "pip install submitit==1.5.4, the extra slurm"
         ) from error
 
 
