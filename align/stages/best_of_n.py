@@ -8,6 +8,7 @@ import numpy as np
 
 from align.accounting.work import Work
 from align.models import policy as policies
+from align.models import proxy_description
 from align.models.parents import ParentConfig, find
 from align.stage_config import TrainingConfig
 from align.statistics import best_of_n as estimators
@@ -95,6 +96,7 @@ def run(directory: StageDirectory, config: BestOfNConfig, interruption: Interrup
                 "combine": config.meter.proxy.combine,
             },
             "gold": config.meter.gold.name,
+            "proxy": proxy_description.describe(config.meter.proxy),
             "model": to_dict(parent.config),
             "parameters": dataclasses.asdict(count_parameters(parent.config)),
             **Work(generation=drawing, measuring=scoring).facts(),

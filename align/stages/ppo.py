@@ -13,7 +13,7 @@ from align.data.batches import rows
 from align.data.store import ExampleStore
 from align.generation.sampler import generator, row_keys
 from align.models import policy as policies
-from align.models import saving, scalar_head
+from align.models import proxy_description, saving, scalar_head
 from align.models.parents import Parent, ParentConfig, find
 from align.models.reward_models import RewardModels, architectures, identities
 from align.rl import controllers
@@ -155,6 +155,7 @@ class PpoStage(TrainedStage):
             "settings": _settings(config),
             "final_beta": float(jax.device_get(state.extra["controller"].beta)),
             "gold": self._measured.gold_name,
+            "proxy": proxy_description.describe(config.reward),
         }
 
     def _value_network(self):

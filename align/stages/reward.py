@@ -91,6 +91,7 @@ class RewardStage(TrainedStage):
         store = data.open_examples(config.data, parent, "pairs", "ranked")
         self._examples = store.split(config.data.split)
         self._ranks = store.num_completions
+        self._label_noise = store.manifest["labels"][config.data.split]["noise"]
         _require_pairs_where_needed(config, self._ranks)
         self._count = data.training_examples(self._examples, config.data)
         split = config.data.validation_split
@@ -157,6 +158,7 @@ class RewardStage(TrainedStage):
             "settings": {"learning_rate": self._config.training.learning_rate, "examples": self._count},
             "normaliser": {"gain": gain, "offset": offset, "rewards": int(rewards.size)},
             "train_accuracy": trained_on["accuracy"],
+            "label_noise": self._label_noise,
         }
 
     def _compile(self) -> None:

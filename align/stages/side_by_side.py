@@ -38,7 +38,7 @@ class NamedStage(NamedTuple):
 
 
 def run(stages: Sequence[NamedStage], root: str, processes: int, interruption: Interruption) -> dict[str, str]:
-    """Runs stages in as many processes, each confined to its share of the cores.
+    """Runs stages in as many processes, each confined to its share of the cores; one at a time in this process where that is one.
 
     When one fails, or a signal comes, the others save and leave. When this process dies, however it dies, they do too.
 
@@ -49,6 +49,8 @@ def run(stages: Sequence[NamedStage], root: str, processes: int, interruption: I
       InterruptedRunError: a signal came; the same command continues.
       PlumblineError: what a stage raised, or a process was killed.
     """
+    if processes == 1:
+        return {stage.name: _taken(stage, root, interruption) for stage in stages}
     context = multiprocessing.get_context("spawn")
     stop, shares = context.Event(), context.Queue()
     for share in _shares(processes):
@@ -156,13 +158,17 @@ def _stop_when_asked() -> None:
 
 
 def _run(stage: NamedStage, root: str) -> str:
-    from align.stages import running
-
     with Interruption() as interruption:
         if _Worker.asked_to_stop():
             raise InterruptedRunError(f"{stage.name} was not begun")
         _Worker.idle.clear()
         try:
-            return running.run(stage.kind, stage.config, root, interruption, stage.name)[1]
+            return _taken(stage, root, interruption)
         finally:
             _Worker.idle.set()
+
+
+def _taken(stage: NamedStage, root: str, interruption: Interruption) -> str:
+    from align.stages import running  # which imports JAX
+
+    return running.run(stage.kind, stage.config, root, interruption, stage.name)[1]

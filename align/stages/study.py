@@ -6,11 +6,9 @@ Stages that are done are left as they are, so a study that was killed goes on wh
 import dataclasses
 import os
 import pathlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from align.models.parents import ParentConfig, find
-from align.models.reward_models import RewardModelsConfig
 from align.stages import running, side_by_side
 from align.stages.best_of_n import BestOfNConfig
 from align.stages.collecting import CollectConfig, collect
@@ -18,13 +16,10 @@ from align.stages.ppo_config import PpoStageConfig
 from align.stages.preference_config import PreferenceStageConfig
 from align.stages.reward import RewardStageConfig
 from align.stages.side_by_side import NamedStage
+from align.stages.study_context import Context, filled, label_of, seeded
 from align.stages.supervised import SupervisedConfig
-from align.training.policy_meter import MeterConfig
 from scaling.errors import ConfigError
 from scaling.training.interruption import Interruption
-
-# What stands in a stage's configuration where the study puts a model or a store of its own.
-FROM_STUDY = "study"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,23 +58,6 @@ class StudyConfig:
             raise ConfigError("StudyConfig.parents is empty", "name at least one model of stage one")
 
 
-@dataclasses.dataclass(frozen=True)
-class Context:
-    """What a study has made of one parent so far.
-
-    Attributes:
-      label: names the parent.
-      policy: the fine-tune's directory.
-      rewards: directories of the reward models.
-      pairs: the collected store.
-    """
-
-    label: str
-    policy: str
-    rewards: tuple[str, ...]
-    pairs: str
-
-
 def run(
     config: StudyConfig, root: str | os.PathLike[str], interruption: Interruption, processes: int = 1
 ) -> dict[str, str]:
@@ -100,89 +78,51 @@ def run(
     """
     statuses: dict[str, str] = {}
     contexts = [_prepared(config, parent, root, interruption, statuses) for parent in config.parents]
-    # Parents in turn, so that a study that is stopped has as much of each.
-    policies = [
-        stage for stages in zip(*(_policies(config, context) for context in contexts), strict=True) for stage in stages
-    ]
-    if processes > 1:
-        return statuses | side_by_side.run(policies, os.fspath(root), processes, interruption)
-    for kind, stage, name in policies:
-        _, statuses[name] = running.run(kind, stage, root, interruption, name)
-    return statuses
+    policies = _policies(config, contexts)
+    return statuses | side_by_side.run(policies, os.fspath(root), processes, interruption)
 
 
 def planned(config: StudyConfig) -> list[str]:
     """Names of all stages, in order, without looking at any data."""
-    labels = [_label(parent) for parent in config.parents]
+    contexts = [Context(label_of(parent), "", ("",)) for parent in config.parents]
     names = []
-    for label in labels:
-        names.append(f"{label} sft")
-        names += [f"{label} reward seed={seed}" for seed in config.reward_seeds]
-        names += [f"{label} collect"] if config.collect else []
-    policies = zip(*(_policies(config, Context(label, "", ("",), "")) for label in labels), strict=True)
-    return names + [stage.name for stages in policies for stage in stages]
+    for context in contexts:
+        names.append(f"{context.label} sft")
+        names += [f"{context.label} reward seed={seed}" for seed in config.reward_seeds]
+        names += [f"{context.label} collect"] if config.collect else []
+    return names + [stage.name for stage in _policies(config, contexts)]
 
 
 def _prepared(config, parent, root, interruption, statuses) -> Context:
-    label = _label(parent)
+    name = label_of(parent)
     supervised = dataclasses.replace(config.supervised, parent=parent)
-    fine_tune, statuses[f"{label} sft"] = running.run("sft", supervised, root, interruption, f"{label} sft")
-    policy = str(fine_tune.path)
-    rewards = []
+    fine_tune, statuses[f"{name} sft"] = running.run("sft", supervised, root, interruption, f"{name} sft")
+    context = Context(name, str(fine_tune.path))
     for seed in config.reward_seeds:
-        name = f"{label} reward seed={seed}"
-        stage = _seeded(dataclasses.replace(config.reward, parent=_path(config.reward.parent, policy)), seed)
-        directory, statuses[name] = running.run("reward", stage, root, interruption, name)
-        rewards.append(str(directory.path))
-    context = Context(label, policy, tuple(rewards), "")
+        stage = seeded(filled(config.reward, context), seed)
+        label = f"{name} reward seed={seed}"
+        directory, statuses[label] = running.run("reward", stage, root, interruption, label)
+        context = dataclasses.replace(context, rewards=(*context.rewards, str(directory.path)))
     if not config.collect:
         return context
-    output = str(pathlib.Path(config.collect.output) / find(ParentConfig(policy)).identity)
-    stage = _filled(dataclasses.replace(config.collect, output=output), context)
+    output = str(pathlib.Path(config.collect.output) / find(ParentConfig(context.policy)).identity)
+    stage = filled(dataclasses.replace(config.collect, output=output), context)
     return dataclasses.replace(context, pairs=str(collect(stage, interruption).path))
 
 
-def _policies(config: StudyConfig, context: Context) -> Iterator[NamedStage]:
-    """Every run that makes or measures a policy."""
+def _policies(config: StudyConfig, contexts: Sequence[Context]) -> list[NamedStage]:
+    """Every run that makes or measures a policy; parents in turn, so that a study that is stopped has as much of each."""
+    by_parent = [_of_parent(config, context) for context in contexts]
+    return [stage for stages in zip(*by_parent, strict=True) for stage in stages]
+
+
+def _of_parent(config: StudyConfig, context: Context) -> Iterator[NamedStage]:
     for stage in config.best_of_n:
-        yield NamedStage("best_of_n", _filled(stage, context), f"{context.label} best_of_n")
+        yield NamedStage("best_of_n", filled(stage, context), f"{context.label} best_of_n")
     for seed in config.seeds:
         for stage in config.preference:
             name = f"{context.label} {stage.method} beta={stage.terms[0].beta:g} seed={seed}"
-            yield NamedStage("preference", _seeded(_filled(stage, context), seed), name)
+            yield NamedStage("preference", seeded(filled(stage, context), seed), name)
         for stage in config.ppo:
             name = f"{context.label} {stage.method} beta={stage.controller.beta:g} seed={seed}"
-            yield NamedStage("ppo", _seeded(_filled(stage, context), seed), name)
-
-
-def _label(parent: ParentConfig) -> str:
-    path = pathlib.Path(parent.path)
-    of_many = path.is_dir() and not (path / "spec.json").is_file()
-    return f"{path.name}-{parent.select}" if of_many else path.name
-
-
-def _path(parent: ParentConfig, policy: str) -> ParentConfig:
-    return ParentConfig(policy) if parent.path == FROM_STUDY else parent
-
-
-def _filled(stage: Any, context: Context) -> Any:
-    """The stage with the study's own models and data where it asks for them."""
-    fields: dict[str, Any] = {"parent": _path(stage.parent, context.policy)}
-    fields["meter"] = _measuring(stage.meter, context)
-    if getattr(stage, "reward", None) is not None:
-        fields["reward"] = _rewards(stage.reward, context)
-    if getattr(stage, "data", None) is not None and stage.data.store == FROM_STUDY:
-        fields["data"] = dataclasses.replace(stage.data, store=context.pairs)
-    return dataclasses.replace(stage, **fields)
-
-
-def _measuring(meter: MeterConfig, context: Context) -> MeterConfig:
-    return dataclasses.replace(meter, proxy=_rewards(meter.proxy, context))
-
-
-def _rewards(rewards: RewardModelsConfig, context: Context) -> RewardModelsConfig:
-    return dataclasses.replace(rewards, members=context.rewards) if rewards.members == (FROM_STUDY,) else rewards
-
-
-def _seeded(stage: Any, seed: int) -> Any:
-    return dataclasses.replace(stage, training=dataclasses.replace(stage.training, seed=seed))
+            yield NamedStage("ppo", seeded(filled(stage, context), seed), name)

@@ -5,7 +5,9 @@ from html import escape
 
 from align.statistics import multiplicity
 from analysis.alignment.figures import panel_name
+from analysis.alignment.proxies import AXES
 from analysis.alignment.study import AlignmentStudy, MethodLaw, Panel, SizeLaw
+from analysis.alignment.terminal import proxy_coefficients
 from analysis.laws.result import NotFitted
 from analysis.report.figures import Drawn
 from analysis.report.formatting import interval, number, short
@@ -36,6 +38,8 @@ def render(study: AlignmentStudy, figures: Sequence[Drawn], provenance: Provenan
         ]
     if study.sizes:
         sections.append(("size", "Gain against size", figure_list(drawn, "gain_by_size") + _sizes(study.sizes)))
+    if study.proxies:
+        sections.append(("proxies", "Proxies", _proxies(study)))
     if study.win_rates:
         sections.append(("win_rates", "Win rates", _win_rates(study)))
     sections.append(("alarms", "Alarms", _alarms(study)))
@@ -129,6 +133,44 @@ def _sizes(sizes: Sequence[SizeLaw]) -> str:
     return table(
         ["method", "KL", "form", "gain_0", "slope", "error", "p of no change"], rows, (1, 3, 4, 5, 6), caption
     ) + flag_list(flags)
+
+
+def _proxies(study: AlignmentStudy) -> str:
+    rows = [
+        [
+            item.method, short(item.params) if item.params == item.params else "–", *(_axis(item.axes[axis]) for axis in AXES), number(item.accuracy, 3),
+            number(item.best_gain, 3), number(item.best_kl, 3), number(item.final_gain, 3), number(item.final_proxy_gain, 3), proxy_coefficients(item),
+        ]
+        for item in study.proxies
+    ]  # fmt: skip
+    caption = (
+        "One policy against several proxies. Accuracy: on held-out comparisons of the gold reward. Best: the measured policy with the highest gold "
+        "reward; final: the one that went furthest, with what its proxy promised. alpha and beta: of the law of each proxy."
+    )
+    head = [
+        "method",
+        "N",
+        "proxy's N",
+        "pairs",
+        "label noise",
+        "members",
+        "accuracy",
+        "best gain",
+        "at KL",
+        "final gain",
+        "proxy's",
+        "alpha, beta",
+    ]
+    trends = tuple(
+        f"{trend.method}: best gain against {trend.axis.replace('_', ' ')} of {trend.proxies} proxies: Kendall's tau {number(trend.correlation, 2)}, "
+        f"p {number(trend.p_value, 2)}"
+        for trend in study.proxy_trends
+    )
+    return table(head, rows, range(1, 11), caption) + flag_list(trends)
+
+
+def _axis(value: float) -> str:
+    return short(value) if value >= 1000 else number(value)
 
 
 def _win_rates(study: AlignmentStudy) -> str:

@@ -6,6 +6,7 @@ kl, kl_error, kl_from                                       nats per sequence; e
 distance                                                    sqrt(kl); 0 where the sampled KL is below 0
 gold, gold_error, gain                                      the gold reward, and what it is above that of the run's own initial policy
 proxy, proxy_error, proxy_gain                              the same of the reward that was optimised; NaN where there is none
+proxy_params, proxy_comparisons, proxy_label_noise, proxy_accuracy, proxy_members     what that reward was made of; NaN where records do not say
 entropy, length, ended, prompts, samples                    as recorded
 """
 
@@ -22,6 +23,7 @@ from analysis.laws.errors import TableError
 from analysis.laws.tables import quantities, records
 
 MEASUREMENTS = "measurements.jsonl"
+PROXY = ("params", "comparisons", "label_noise", "accuracy", "members")
 _NEEDED = ("step", "kl", "gold")
 _NUMBERS = (
     "step", "n", "kl", "kl_error", "kl_k3", "kl_exact", "gold", "gold_error", "proxy", "proxy_error", "entropy", "length", "ended", "prompts",
@@ -95,11 +97,18 @@ def _about(record: dict[str, Any], path: epath.Path) -> dict[str, Any]:
     if not isinstance(settings, dict) or not isinstance(parameters, dict):
         raise TableError(f"{path}: settings or parameters is no object", "remove the run or restore its record")
     params = quantities.number(parameters.get("total"))
+    proxy = record.get("proxy") or {}
     return {
         "run_id": str(record["run_id"]), "kind": str(record["kind"]), "method": str(record.get("method") or record["kind"]),
         "setting": ", ".join(f"{name}={_spelt(value)}" for name, value in sorted(settings.items())), "seed": int(record["seed"]),
         "gold_name": str(record.get("gold") or "gold"), "params": np.nan if params is None else params, "path": str(path.parent),
+        **{f"proxy_{name}": _known(proxy.get(name)) for name in PROXY},
     }  # fmt: skip
+
+
+def _known(value: Any) -> float:
+    number = quantities.number(value)
+    return np.nan if number is None else number
 
 
 def _spelt(value: Any) -> str:

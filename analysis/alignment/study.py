@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 
 from align.statistics import alarms, multiplicity
-from analysis.alignment import against_reference, dominance, frontier
+from analysis.alignment import against_reference, dominance, frontier, proxies
 from analysis.alignment.against_reference import AgainstReference
 from analysis.alignment.dominance import Comparison
 from analysis.alignment.frontier import MethodFrontier
 from analysis.alignment.measurements import Measurements
+from analysis.alignment.proxies import ProxyLaw, Trend
 from analysis.laws import gain_by_size, over_optimisation
 from analysis.laws import over_optimisation_held_out as held_out
 from analysis.laws.errors import TableError
@@ -130,6 +131,8 @@ class AlignmentStudy:
     measurements: Measurements
     panels: list[Panel]
     sizes: list[SizeLaw]
+    proxies: list[ProxyLaw]
+    proxy_trends: list[Trend]
     alarms: list[RaisedAlarm]
     win_rates: list[AgainstReference]
     options: Options
@@ -163,6 +166,8 @@ class AlignmentStudy:
                 }
                 for item in self.sizes
             ],
+            "proxies": [item.to_json() for item in self.proxies],
+            "proxy_trends": [dataclasses.asdict(item) for item in self.proxy_trends],
             "alarms": [dataclasses.asdict(item) for item in self.alarms],
             "win_rates": [item.to_json(self.options.level) for item in self.win_rates],
             "objections": list(self.objections),
@@ -178,10 +183,12 @@ def study(measurements: Measurements, options: Options = Options()) -> Alignment
         Panel(name, params, frame, frontier.of_panel(frame, options.level), comparisons, _laws(frame, options, rng))
         for ((name, params), frame), comparisons in zip(groups, compared, strict=True)
     ]
+    of_proxies = proxies.of_frame(measurements.frame, law_form, options.draws, options.level, rng)
     return AlignmentStudy(
         measurements,
         panels,
         _size_laws(measurements.frame, options.level),
+        *of_proxies,
         _alarms(measurements.frame),
         against_reference.read(measurements, options.level),
         options,
@@ -197,8 +204,8 @@ def _laws(panel: pd.DataFrame, options: Options, rng: np.random.Generator) -> li
     """A law a method, all its settings together: what a penalty changes is how far a policy goes along one curve (Gao et al. 2022)."""
     found = []
     for name, method in panel.groupby("method"):
-        if method["distance"].max() == 0:
-            continue
+        if method["distance"].max() == 0 or proxies.several(method):
+            continue  # Each proxy has a law of its own (proxies.py).
         table = _law_table(method)
         form = law_form(method["kind"].iloc[0])
         try:

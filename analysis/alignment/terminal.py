@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from align.statistics import multiplicity
 from analysis.alignment.figures import panel_name
 from analysis.alignment.measurements import Measurements
+from analysis.alignment.proxies import AXES, ProxyLaw
 from analysis.alignment.study import AlignmentStudy, MethodLaw, Panel, SizeLaw
 from analysis.laws.result import NotFitted
 from analysis.report.formatting import interval, number, short
@@ -40,6 +41,7 @@ def describe(study: AlignmentStudy) -> Iterator[str]:
             yield from _law(item, study.options.level)
     for item in study.sizes:
         yield from _size(item)
+    yield from _proxies(study)
     yield from _win_rates(study)
     yield from _alarms(study)
     for text in study.objections:
@@ -106,6 +108,35 @@ def _size(item: SizeLaw) -> Iterator[str]:
         )
         for flag in law.flags:
             yield from _wrapped(f"  ! {flag}", "    ")
+
+
+def _proxies(study: AlignmentStudy) -> Iterator[str]:
+    if not study.proxies:
+        return
+    yield ""
+    yield (
+        f"{'method':14}{'proxy':>10}{'pairs':>8}{'noise':>7}{'members':>9}{'accuracy':>10}{'best gain':>11}{'at KL':>8}{'final gain':>12}"
+        f"{'its proxy gain':>16}   alpha, beta"
+    )
+    for item in study.proxies:
+        size, pairs, noise, members = (item.axes[axis] for axis in AXES)
+        yield (
+            f"{item.method:14}{short(size):>10}{short(pairs):>8}{number(noise, 2):>7}{number(members):>9}{number(item.accuracy, 3):>10}"
+            f"{number(item.best_gain, 3):>11}{number(item.best_kl, 3):>8}{number(item.final_gain, 3):>12}{number(item.final_proxy_gain, 3):>16}   "
+            f"{proxy_coefficients(item)}"
+        )
+    for trend in study.proxy_trends:
+        yield (
+            f"  {trend.method}: best gain against {trend.axis.replace('_', ' ')} of {trend.proxies} proxies: Kendall's tau {number(trend.correlation, 2)}, "
+            f"p {number(trend.p_value, 2)}"
+        )
+
+
+def proxy_coefficients(item: ProxyLaw) -> str:
+    """The two coefficients of a proxy's law with their intervals, or why there are none."""
+    if isinstance(item.law, NotFitted):
+        return item.law.flags[0]
+    return ", ".join(f"{number(value.value, 3)} {interval(value, 2)}" for value in item.law.parameters.values())
 
 
 def _win_rates(study: AlignmentStudy) -> Iterator[str]:
