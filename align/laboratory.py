@@ -1,4 +1,4 @@
-"""One policy against a ladder of proxies: `python -m align.laboratory --gin_file=configs/align/studies/gold_laboratory.gin`.
+"""One policy against a ladder of proxies: `python -m align.laboratory --gin_file=configs/align/laboratories/proxies.gin`.
 
 Interrupt or kill it, and the same command goes on where it was. `analysis.frontier` reads what it leaves, and fits a law to each proxy.
 """

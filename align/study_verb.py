@@ -35,7 +35,7 @@ def run(module: str, config_name: str) -> None:
     stages = importlib.import_module(f"align.stages.{module}")
 
     if not verbs.gin_file_flags():
-        raise ConfigError("no --gin_file is given", "see configs/align/studies/")
+        raise ConfigError("no --gin_file is given", "see configs/align/studies/ and configs/align/laboratories/")
     config_type = getattr(stages, config_name)
     config = gin_files.load(config_type, verbs.gin_file_flags(), verbs.gin_binding_flags()).config
     if _DRY_RUN.value:

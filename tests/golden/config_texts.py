@@ -12,6 +12,7 @@ from align.data.config import PrepareExamplesConfig
 from align.gold.rating_judge import JudgeConfig
 from align.stages.catalogue import KINDS
 from align.stages.collecting import CollectConfig
+from align.stages.laboratory import LaboratoryConfig
 from align.stages.study import StudyConfig
 from launch import expand
 from launch.search_config import Search
@@ -25,7 +26,17 @@ CONFIGS = gin_files.PROJECT_ROOT / "configs"
 # Files of configs/models are parts of others and build nothing alone; model_tables covers them.
 NAMES = sorted(
     str(path.relative_to(CONFIGS).with_suffix(""))
-    for folder in ("data", "runs", "sweeps", "searches", "align/data", "align/gold", "align/stages", "align/studies")
+    for folder in (
+        "data",
+        "runs",
+        "sweeps",
+        "searches",
+        "align/data",
+        "align/gold",
+        "align/stages",
+        "align/studies",
+        "align/laboratories",
+    )
     for path in (CONFIGS / folder).glob("*.gin")
 )
 
@@ -70,6 +81,7 @@ def _root(name: str) -> type:
         "align/data": PrepareExamplesConfig,
         "align/gold": JudgeConfig,
         "align/studies": StudyConfig,
+        "align/laboratories": LaboratoryConfig,
     }[folder]
 
 
