@@ -49,6 +49,20 @@ def test_overridden_binds_inside_the_block_only(gin_file):
     assert (outside.seed, outside.model.width) == (0, 16)
 
 
+def test_a_block_that_overrides_leaves_every_binding_import_and_text_as_it_was(gin_file):
+    """Also when it fails half-way, and when it binds what was not bound before."""
+    before = gin_files.load(RunConfig, [gin_file])
+    with gin_files.overridden({"RunConfig.seed": 5, "ScheduleConfig.final_fraction": 0.3}):
+        inside = gin_files.build(RunConfig)
+    with pytest.raises(ConfigError), gin_files.overridden({"RunConfig.seed": 6, "RunConfig.sede": 1}):
+        pass
+    after = gin_files.build(RunConfig)
+    assert after == before
+    assert inside.config.schedule.final_fraction == 0.3 != before.config.schedule.final_fraction and "seed = 5" in inside.bindings
+    with gin_files.overridden({"RunConfig.seed": 5, "ScheduleConfig.final_fraction": 0.3}):
+        assert gin_files.build(RunConfig) == inside
+
+
 def test_the_operative_text_holds_defaults_that_were_not_bound(gin_file):
     loaded = gin_files.load(RunConfig, [gin_file])
     assert "beta2" not in loaded.bindings
