@@ -1,6 +1,7 @@
 """What a search found, as text."""
 
 import shlex
+from typing import Any
 
 from launch import tables
 from launch.search_config import Search
@@ -16,7 +17,7 @@ def trials_table(study: Study, search: Search) -> str:
         (
             str(trial.number),
             "diverged" if trial.score.diverged else f"{trial.score.value:.4f}",
-            *space.tags(trial.parameters).values(),
+            *map(_shown, space.values(trial.parameters).values()),
         )
         for trial in ranked(study, search)
     ]
@@ -28,8 +29,8 @@ def best_lines(study: Study, search: Search) -> str:
     order = ranked(study, search)
     if not order or order[0].score.diverged:
         return "no trial was completed"
-    tags = Space(search.space).tags(order[0].parameters)
-    given = " ".join(shlex.quote(f"--gin.{binding}={value}") for binding, value in tags.items())
+    values = Space(search.space).values(order[0].parameters)
+    given = " ".join(shlex.quote(f"--gin.{binding}={_as_gin(value)}") for binding, value in values.items())
     return f"best: trial {order[0].number}, {order[0].score.value:.4f}: {given}"
 
 
@@ -37,3 +38,12 @@ def ranked(study: Study, search: Search) -> list[Trial]:
     """The told trials, the best first."""
     sign = 1 if search.direction == "minimize" else -1
     return sorted(study.told(), key=lambda trial: (trial.score.diverged, sign * trial.score.value, trial.number))
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _as_gin(value: Any) -> str:
+    """A reference such as @ladder.llama() goes without quotes."""
+    return value if isinstance(value, str) and value[:1] in ("@", "%") else repr(value)

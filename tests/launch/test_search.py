@@ -2,6 +2,7 @@
 
 import math
 import pathlib
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ optuna = pytest.importorskip("optuna", reason="the extra `search` is not install
 
 from launch.search_config import Search  # noqa: E402
 from launch.sweep_config import Grid, Range  # noqa: E402
-from launch.tuning import objective  # noqa: E402
+from launch.tuning import objective, report  # noqa: E402
 from launch.tuning.objective import Score  # noqa: E402
 from launch.tuning.space import Space  # noqa: E402
 from launch.tuning.study import Study  # noqa: E402
@@ -121,6 +122,21 @@ def test_diverged_trials_are_pruned_at_the_stated_value_and_never_the_best(tmp_p
     )
     assert [trial.state.name for trial in told.trials] == ["COMPLETE"] * 3 + ["PRUNED"]
     assert told.trials[3].intermediate_values == {0: 1e3} and told.best_trial.number != 3
+
+
+def test_the_best_trial_is_said_as_flags_that_gin_reads_back(tmp_path):
+    """Ranked by direction, diverged trials last; numbers to the last digit and references without quotes."""
+    study = Study(search(), "study", tmp_path / "journal", [])
+    disk = play(study, 5)
+    best = min((trial for trial in disk if not trial.score.diverged), key=lambda trial: trial.score.value)
+    line = report.best_lines(study, search())
+    assert line.startswith(f"best: trial {best.number}, {best.score.value:.4f}: ")
+    peak, width, model = (word.partition("=")[2] for word in shlex.split(line.rpartition(": ")[2]))
+    values = Space(SPACE).values(best.parameters)
+    assert float(peak) == values["ScheduleConfig.peak"] and int(width) == values["WIDTH"]
+    assert model == str(values["RunConfig.model"])
+    assert report.ranked(study, search())[-1].score.diverged
+    assert report.ranked(study, search(direction="maximize"))[0].number != best.number
 
 
 def record(**fields) -> dict:
