@@ -94,6 +94,23 @@ def run_paths(lab) -> list[pathlib.Path]:
     return [path.parent for path in lab.root.glob("*/spec.json")]
 
 
+@pytest.mark.slow
+def test_nothing_listens_where_another_machine_could_reach_it(tmp_path):
+    pool = DaskPool(make_slots(1, "cpu", ("0",), chips_per_slot=1), str(tmp_path))
+    try:
+        me = psutil.Process()
+        listening = [
+            (process.pid, connection.laddr.ip)
+            for process in (me, *me.children(recursive=True))
+            for connection in process.net_connections("inet")
+            if connection.status == psutil.CONN_LISTEN
+        ]
+    finally:
+        pool.close()
+    assert len({pid for pid, _ in listening}) == 2, "the scheduler and its worker listen"
+    assert {address for _, address in listening} == {"127.0.0.1"}
+
+
 def recorded(lab) -> int:
     return len(list(lab.root.glob("*/record.json")))
 

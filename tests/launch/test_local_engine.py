@@ -1,6 +1,7 @@
 """The local engine against trainers that crash, diverge, hang on, and are killed."""
 
 import collections
+import dataclasses
 import os
 import pathlib
 import signal
@@ -13,6 +14,7 @@ import pytest
 from launch import processes, states
 from launch.claims import try_claim
 from launch.engines.engine import Job
+from launch.engines.local.dask_pool import DaskPool
 from launch.engines.local.dispatcher import Dispatcher, Outcome, Settings
 from launch.engines.local.pools import Pool, SerialPool
 from launch.engines.local.slots import Slot
@@ -194,6 +196,20 @@ def test_an_error_in_the_driver_stops_its_trainers(lab):
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
     assert statuses([unit]) == ["interrupted"]
+
+
+@pytest.mark.parametrize("dask", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["serial", "dask"])
+def test_what_waits_for_a_slot_starts_longest_first(lab, tmp_path, dask):
+    units = units_of_seeds(lab, 5)
+    pool = DaskPool([Slot(0)], str(tmp_path)) if dask else SerialPool(Slot(0))
+    jobs = [dataclasses.replace(job(unit, name=f"j{i}"), seconds=1.0 + i) for i, unit in enumerate(units)]
+    try:
+        run(lab, jobs, pool=pool, seconds=1.0)
+    finally:
+        pool.close()
+    # The slot was free when the first came, so that did not wait.
+    order = [next(i for i, unit in enumerate(units) if unit.run_id == run_id) for run_id in lab.started()]
+    assert order in ([0, 4, 3, 2, 1], [4, 3, 2, 1, 0])
 
 
 def test_signal_handlers_are_restored(lab):

@@ -40,6 +40,9 @@ _SETTINGS = {
     "distributed.worker.profile.enabled": False,
 }
 
+# Dask asks nobody for a password, so nothing of it may be reached from another machine; by default its pages are.
+_LOOPBACK = "127.0.0.1"
+
 # Of a worker's process: what `client.run` sets.
 _STOP = Stop()
 
@@ -66,10 +69,14 @@ class DaskPool:
                 "local_directory": folder,
                 "preload": ["launch.engines.local.dask_worker"],
                 "env": {"DASK_LOGGING__DISTRIBUTED": "error"},
-                "dashboard": False,
+                "host": _LOOPBACK,
+                "dashboard_address": f"{_LOOPBACK}:0",
             }
             workers = {slot.index: {"cls": Nanny, "options": worker} for slot in self._slots}
-            scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False}}
+            scheduler = {
+                "cls": Scheduler,
+                "options": {"host": _LOOPBACK, "port": 0, "dashboard_address": f"{_LOOPBACK}:0"},
+            }
             self._cluster = stack.enter_context(
                 SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.ERROR)
             )

@@ -5,6 +5,7 @@ lets its trainers save.
 """
 
 import dataclasses
+import importlib.util
 import os
 import pathlib
 import subprocess
@@ -76,10 +77,14 @@ class LocalEngine:
         """Looks whether the slots can be made.
 
         Raises:
-          ConfigError: they cannot, or the root is in a bucket.
+          ConfigError: they cannot, the root is in a bucket, or Dask is not installed.
         """
         self._require_disk(root)
         self.make_slots()
+        if self.name == LocalEngine.name and importlib.util.find_spec("distributed") is None:
+            raise ConfigError(
+                "the local engine needs distributed, which is not installed", "pip install -e ., or use --engine=serial"
+            )
 
     def plan(self, jobs: Sequence[Job], sweep_id: str, root: str) -> Submission:
         """See :class:`launch.engines.engine.Engine`."""
