@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from scaling.errors import DivergedError
+from scaling.line_file import LineFile
 from scaling.mirrors import live
 from scaling.run_directory import Attempt
 from scaling.training.step import StepMetrics
@@ -51,10 +52,7 @@ class Curve:
         Of several processes that train one run all observe, and one writes; the services that mirror the run are shown what it writes.
         """
         self.mirrors = mirrors
-        self._path = attempt.path / "metrics.jsonl"
-        self._writes = writes
-        if writes:
-            self._path.touch()
+        self._rows = LineFile(attempt.path / "metrics.jsonl") if writes else None
         self._row_every = max(1, (last_step - first_step) // _ROWS)
         self._last_step = last_step
         self._batch_tokens = batch_tokens
@@ -110,13 +108,19 @@ class Curve:
     def pause(self) -> None:
         """Keeps what follows (evaluation, saving) out of the timing: the clock starts again at the next observed step."""
         self._resumed_at = None
+        # A checkpoint continues the curve that leads to it, so the rows must be there before it is.
+        self.flush()
+
+    def flush(self) -> None:
+        """Writes the rows that are still kept, as they are where the run lies in a bucket."""
+        if self._rows is not None:
+            self._rows.flush()
 
     def write_row(self, row: dict[str, Any]) -> None:
         """Appends a row; rows of one step are merged by readers."""
-        if not self._writes:
+        if self._rows is None:
             return
-        with self._path.open("a") as handle:
-            handle.write(json.dumps(row, allow_nan=False) + "\n")
+        self._rows.append(json.dumps(row, allow_nan=False))
         self.mirrors.row(row)
 
     def _tick(self, share: float) -> None:

@@ -145,6 +145,7 @@ def open_session(
             # A full disk refuses this file too; the error that ended the run is the one to report.
             with contextlib.suppress(OSError):
                 if lead:
+                    session.curve.flush()
                     attempt.finish(_status_of(error), reason=str(error), **_spent(session))
                     session.curve.mirrors.close({}, _status_of(error))
             raise
@@ -380,6 +381,7 @@ def conclude(
     """Writes the end of the attempt and the record of the run."""
 
     def write() -> None:
+        session.curve.flush()
         session.attempt.finish(status, reason=reason, **_spent(session))
         record = outcome.record(session, status, losses, reason, last_good_step)
         record["mirrors"] = session.curve.mirrors.close(outcome.shown(record), status)
