@@ -1,5 +1,7 @@
 """Slots: shares of a machine that never overlap, and the variables that show a job its own."""
 
+import fnmatch
+
 import pytest
 
 from launch.engines.local import slots
@@ -44,3 +46,22 @@ def test_devices_of_the_machine_are_those_of_the_mask_that_is_set(monkeypatch):
     monkeypatch.setenv("TPU_VISIBLE_CHIPS", "4,5,6,7")
     assert slots.devices_of_machine("tpu") == ("4", "5", "6", "7")
     assert slots.default_slots("tpu", 4, chips_per_slot=4) == 1 and slots.default_slots("cpu", 6, 1) == 6
+
+
+@pytest.mark.parametrize(
+    ("files", "variables", "expected"),
+    [
+        (["/dev/nvidia0"], {}, "cuda"),
+        (["/dev/nvidia0"], {"CUDA_VISIBLE_DEVICES": ""}, "cpu"),
+        (["/dev/nvidia0"], {"JAX_PLATFORMS": "cpu"}, "cpu"),
+        (["/dev/vfio/0"], {}, "tpu"),
+        ([], {}, "cpu"),
+    ],
+)
+def test_slots_are_made_of_what_jax_would_use(monkeypatch, files, variables, expected):
+    for name in ("CUDA_VISIBLE_DEVICES", "JAX_PLATFORMS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(slots.glob, "glob", lambda pattern: [file for file in files if fnmatch.fnmatch(file, pattern)])
+    assert slots.accelerator_of_machine() == expected

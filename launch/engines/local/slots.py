@@ -38,7 +38,8 @@ def accelerator_of_machine() -> Accelerator:
     platforms = os.environ.get("JAX_PLATFORMS", "").split(",")
     if platforms == ["cpu"]:
         return "cpu"
-    if glob.glob("/dev/nvidia[0-9]*"):
+    # An empty mask, or "-1", hides all GPUs, and JAX then uses the CPU.
+    if glob.glob("/dev/nvidia[0-9]*") and os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1"):
         return "cuda"
     if glob.glob("/dev/accel[0-9]*") or glob.glob("/dev/vfio/[0-9]*"):
         return "tpu"
