@@ -2,7 +2,6 @@
 
 import dataclasses
 import errno
-import functools
 import shutil
 import signal
 import subprocess
@@ -32,9 +31,10 @@ STEPS = 20
 def configs(store: str, saved_every: int = 5, **fields):
     """Three runs of one shape that differ in seed, learning rate and weight decay; evaluated on the way and saved every few steps."""
     base = small_runs.config(store, **({"tokens": STEPS * 512} | fields))
+    domains = (dataclasses.replace(base.evaluation.domains[0], max_tokens=4096),)
     base = dataclasses.replace(
         base,
-        evaluation=dataclasses.replace(base.evaluation, every_tokens=8 * 512),
+        evaluation=dataclasses.replace(base.evaluation, domains=domains, every_tokens=8 * 512),
         checkpoint=CheckpointConfig(every_tokens=saved_every * 512),
     )
     schedule = dataclasses.replace(base.schedule, peak=0.02)
@@ -264,7 +264,7 @@ def start(directories: list[RunDirectory], population: str) -> subprocess.Popen:
 
 
 def wait_for_step(directory: RunDirectory, step: int, process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not any(row["step"] >= step for row in directory.metrics()):
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
@@ -273,19 +273,19 @@ def wait_for_step(directory: RunDirectory, step: int, process: subprocess.Popen)
 
 @pytest.mark.slow
 def test_killed_and_terminated_processes_leave_no_trace(byte_store, tmp_path):
-    long = functools.partial(configs, byte_store, saved_every=20, tokens=120 * 512)
-    expected, actual = freeze(tmp_path / "alone", long()), freeze(tmp_path / "together", long())
+    runs = configs(byte_store, saved_every=10, tokens=80 * 512)[:2]
+    expected, actual = freeze(tmp_path / "alone", runs), freeze(tmp_path / "together", runs)
     assert set(train_directories(paths(expected)).values()) == {"completed"}
-    process = start(actual, "3")
-    wait_for_step(actual[0], 25, process)
+    process = start(actual, "2")
+    wait_for_step(actual[0], 15, process)
     process.kill()
     process.wait()
-    process = start(actual, "3")
-    wait_for_step(actual[0], 60, process)
+    process = start(actual, "2")
+    wait_for_step(actual[0], 40, process)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 75
+    assert process.wait(timeout=120) == 75
     assert "the same command continues" in process.stderr.read()
-    assert start(actual, "3").wait() == 0
+    assert start(actual, "2").wait() == 0
     for found, wanted in zip(actual, expected, strict=True):
         assert len(found.attempts()) == 3
         assert_same(found, wanted)
