@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import functools
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -98,7 +100,11 @@ def _session(
 
 def _take_and_record(session: Session) -> Status:
     try:
-        state = _take_steps(session, _first_state(session))
+        state = _first_state(session)
+        with contextlib.ExitStack() as nothing_in_hand:
+            # Until the first step is launched there is nothing to save, and compiling it may take longer than a notice leaves time.
+            nothing_in_hand.enter_context(session.interruption.leaving_at_once(functools.partial(_leave, session)))
+            state = _take_steps(session, state, launched=nothing_in_hand.close)
     except StageDivergedError as error:
         session.progress.note(str(error))
         return _conclude(session, "diverged", {}, str(error), error.last_good_step)
@@ -124,13 +130,14 @@ def _is_measured(session: Session, step: int) -> bool:
     return any(row["step"] == step and row.keys() & {"policy", "held_out"} for row in session.directory.metrics())
 
 
-def _take_steps(session: Session, state: State) -> State:
-    """The loop: dispatch a step, then look at the one before it."""
+def _take_steps(session: Session, state: State, launched: Callable[[], None]) -> State:
+    """The loop: dispatch a step, say that it is launched, then look at the one before it."""
     stage = session.stage
     pending: tuple[int, Any] | None = None
     for step in range(int(state.step), stage.steps):
         with jax.transfer_guard("disallow"):
             state, metrics = stage.step(state, step)
+        launched()
         if pending:
             _observe(session, *pending)
         pending = (step, metrics)
@@ -142,6 +149,16 @@ def _take_steps(session: Session, state: State) -> State:
             _at_boundary(session, state, done)
         session.progress.show(done, session.journal)
     return state
+
+
+def _leave(session: Session, signal_name: str) -> None:
+    """The last words of a process that ends before its first step: what its `finally` clauses would have done, and what its verb would have printed."""
+    reason = (
+        f"{session.directory.path.name} stopped on {signal_name} before its first step; the same command continues it"
+    )
+    session.attempt.finish("interrupted", reason=reason, **_spent(session))
+    session.directory.heartbeat.unlink(missing_ok=True)
+    print(f"error: {reason}", file=sys.stderr, flush=True)
 
 
 def _observe(session: Session, step: int, metrics: Any) -> None:

@@ -15,6 +15,7 @@ from align.stages.preference_config import MovingReference, PreferenceStageConfi
 from align.stages.reward import RewardStageConfig
 from align.stages.supervised import SupervisedConfig
 from align.training.sample_cache import SampleCache
+from align.training.stage_directory import StageDirectory
 from scaling.errors import InterruptedRunError
 from scaling.training.interruption import Interruption
 from tests.align.stages import small_stages
@@ -119,3 +120,23 @@ def test_a_signal_saves_the_state_in_hand(laboratory, tmp_path, monkeypatch):
     assert [row["step"] for row in resumed.metrics()] == [1, 2, 3, 4, 5, 6]
     for name, value in small_stages.final_state(whole).items():
         np.testing.assert_array_equal(small_stages.final_state(resumed)[name], value, err_msg=name)
+
+
+@pytest.mark.slow
+def test_a_signal_during_compilation_ends_the_process_at_once(laboratory, tmp_path):
+    """A compilation of minutes would outlast any notice, and before the first step there is nothing to save."""
+    stage = SupervisedConfig(
+        laboratory.base, small_stages.data(laboratory.dialogues, validation_split=""), small_stages.training(steps=6)
+    )
+    path = tmp_path / "config.pickle"
+    path.write_bytes(pickle.dumps(stage))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.align.stages.blocked_stage", path, tmp_path / "stages"],
+        cwd=PROJECT_ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout.readline() == "compiling\n"
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 75 and "stopped on SIGTERM before its first step" in said
+    (directory,) = [StageDirectory(found) for found in (tmp_path / "stages").iterdir() if found.is_dir()]
+    assert directory.attempts()[0].end["status"] == "interrupted"
