@@ -98,3 +98,13 @@ def test_bad_usage_is_one_line_and_exit_code_2(lab, arguments, named):
     shown = subprocess.run(verb, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
     assert shown.returncode == 2 and named in shown.stderr and shown.stderr.count("\n") == 1
     assert not lab.root.exists()
+
+
+def test_processes_that_share_one_run_do_not_keep_each_other_out(lab, units, monkeypatch):
+    """Each host of a slice runs the same command; a claim of the first would turn the others away, and the trainer's lock guards the run."""
+    claim = try_claim(states.claims_folder(str(lab.root)), units[0].run_id)
+    assert run(lab, units[0]).code == 75
+    for name, value in (("COORDINATOR_ADDRESS", "localhost:1"), ("NUM_PROCESSES", "2"), ("PROCESS_ID", "1")):
+        monkeypatch.setenv(f"JAX_{name}", value)
+    assert run(lab, units[0]).code == 0 and lab.started() == [units[0].run_id]
+    claim.close()
