@@ -24,7 +24,7 @@ _POPULATION = flags.DEFINE_string(
     "population",
     "auto",
     "How many runs that differ in seed, learning rate, schedule or weight decay alone train side by side as one program: 0 or 1 for one after the other, a "
-    "number, or auto (one after the other on CPU, eight for each device of an accelerator).",
+    "number, or auto (eight for each device, fewer of large models).",
 )
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print what would run and what it costs, and write nothing.")
 

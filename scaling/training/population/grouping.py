@@ -6,8 +6,9 @@ from typing import Literal
 import jax
 
 from scaling import distributed
+from scaling.accounting.parameters import count_parameters
 from scaling.errors import BadInputError, ConfigError
-from scaling.run_config import ExecutionConfig
+from scaling.run_config import RunConfig
 from scaling.run_directory import RunDirectory
 from scaling.training.population.programs import Form
 from scaling.training.step import StepKey
@@ -15,15 +16,17 @@ from scaling.training.step import StepKey
 # How many runs of one shape train side by side; 0 and 1: one after the other.
 Size = int | Literal["auto"]
 
-# Members for each device under "auto".
+# The limits of "auto".
 _MEMBERS_PER_DEVICE = 8
+_STATE_BYTES_PER_DEVICE = 2**30
 
 
 def fastest_form(platform: str) -> Form:
     """How the devices of a platform go through their members.
 
-    On CPU the loop trains 1.3 to 1.6 times as many tokens a second as vmap does, and computes the bits of a run alone (LABLOG.md, "Populations on CPU"). On
-    accelerators one small model leaves most of the device idle, which the batched products of vmap fill; there this is not measured here.
+    On CPU the loop trains more tokens for each second of the processor than one run after the other, vmap fewer (LABLOG.md, "Populations on CPU"), and it
+    computes the bits of a run alone. On accelerators one small model leaves most of the device idle, which the batched products of vmap fill; that is not
+    measured.
     """
     return "map" if platform == "cpu" else "vmap"
 
@@ -60,16 +63,18 @@ def grouped(directories: Sequence[RunDirectory], size: Size) -> list[list[RunDir
     return populations
 
 
-def automatic_size(execution: ExecutionConfig) -> int:
-    """The size under "auto": 1 (one after the other) on CPU, where side by side gains nothing, and where a run is spread over devices or processes.
+def automatic_size(config: RunConfig) -> int:
+    """The size of a population of such runs under "auto".
 
-    Otherwise eight runs for each device, which is enough to fill it with models that need populations at all.
+    Eight for each device, or as many as keep the states of a device below 1 GiB (16 bytes a parameter: weight, gradient and two moments): models for which
+    fewer than two fit are large enough to keep a device busy alone. 1 where a run is spread over devices or processes.
     """
-    devices = jax.local_devices()
-    alone = execution.data not in (-1, 1) or execution.fsdp > 1 or execution.tensor > 1
-    if devices[0].platform == "cpu" or alone or distributed.process_count() > 1:
+    execution = config.execution
+    spread = execution.data not in (-1, 1) or execution.fsdp > 1 or execution.tensor > 1
+    if spread or distributed.process_count() > 1:
         return 1
-    return _MEMBERS_PER_DEVICE * len(devices)
+    fitting = _STATE_BYTES_PER_DEVICE // (16 * count_parameters(config.model).total)
+    return max(1, min(_MEMBERS_PER_DEVICE, fitting)) * (jax.local_device_count() if fitting > 1 else 1)
 
 
 def _likeness(directory: RunDirectory, size: Size) -> tuple[Hashable, int]:
@@ -93,4 +98,4 @@ def _likeness(directory: RunDirectory, size: Size) -> tuple[Hashable, int]:
         spec.first_step,
         spec.last_step,
     )
-    return key, automatic_size(config.execution) if size == "auto" else size
+    return key, automatic_size(config) if size == "auto" else size

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from scaling.models import ladder
 from scaling.optim.config import OptimizerConfig
 from scaling.run_config import CheckpointConfig, ExecutionConfig
 from scaling.training.population import grouping
@@ -53,12 +54,17 @@ def test_what_is_recorded_or_unreadable_stays_alone(byte_store, tmp_path):
     assert [[directories.index(directory) for directory in group] for group in groups] == [[0], [1, 3], [2]]
 
 
-def test_a_run_spread_over_devices_is_not_put_into_a_population_unasked():
-    assert grouping.automatic_size(ExecutionConfig(fsdp=2)) == 1
+def test_automatic_populations_are_of_small_models_on_one_device_each(byte_store):
+    base = small_runs.config(byte_store)
+    assert grouping.automatic_size(base) == 8
+    assert grouping.automatic_size(dataclasses.replace(base, execution=ExecutionConfig(fsdp=2))) == 1
+    # 11.3 and 99.5 million parameters, 16 bytes each, into 1 GiB.
+    assert grouping.automatic_size(dataclasses.replace(base, model=ladder.llama(width=320, vocab_size=259))) == 5
+    assert grouping.automatic_size(dataclasses.replace(base, model=ladder.llama(width=768, vocab_size=259))) == 1
 
 
 def test_several_processes_refuse_a_population(monkeypatch):
     monkeypatch.setattr(grouping.distributed, "process_count", lambda: 2)
     with pytest.raises(grouping.ConfigError, match="--population=4 in a run of 2 processes"):
         grouping.grouped([], 4)
-    assert grouping.grouped([], "auto") == [] and grouping.automatic_size(ExecutionConfig()) == 1
+    assert grouping.automatic_size(small_runs.config("nowhere")) == 1

@@ -274,6 +274,8 @@ def wait_for_step(directory: RunDirectory, step: int, process: subprocess.Popen)
 @pytest.mark.slow
 def test_killed_and_terminated_processes_leave_no_trace(byte_store, tmp_path):
     runs = configs(byte_store, saved_every=10, tokens=80 * 512)[:2]
+    # A signal between the saving of a state and its evaluation leaves that out of the curve, alone and side by side.
+    runs = [dataclasses.replace(run, evaluation=dataclasses.replace(run.evaluation, every_tokens=0)) for run in runs]
     expected, actual = freeze(tmp_path / "alone", runs), freeze(tmp_path / "together", runs)
     assert set(train_directories(paths(expected)).values()) == {"completed"}
     process = start(actual, "2")
