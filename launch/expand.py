@@ -1,5 +1,6 @@
 """From a sweep to its points: which bindings and tags each planned run has."""
 
+import contextlib
 import dataclasses
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -91,13 +92,18 @@ def build(point: Point) -> gin_files.Loaded[RunConfig]:
     Raises:
       ConfigError: naming the point.
     """
-    try:
-        with gin_files.overridden(point.bindings):
-            loaded = gin_files.build(RunConfig)
-    except ConfigError as error:
-        raise ConfigError(f"{point}: {error.what}", error.remedy) from error
+    with _errors_name(point), gin_files.overridden(point.bindings):
+        loaded = gin_files.build(RunConfig)
     _refuse_unused_macros(point, loaded.bindings)
     return loaded
+
+
+@contextlib.contextmanager
+def _errors_name(point: Point) -> Iterator[None]:
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{point}: {error.what}", error.remedy) from error
 
 
 class _Expansion:
@@ -237,7 +243,10 @@ def _built(point: Point, axis: TokenAxis, tokens: int) -> RunConfig:
     bindings: dict[str, Any] = {axis.tokens_binding: tokens}
     if axis.branches_binding:
         bindings[axis.branches_binding] = ()
-    return build(_with_bindings(point, bindings)).config
+    draft = _with_bindings(point, bindings)
+    # Without the texts, of which only finished points have need.
+    with _errors_name(draft), gin_files.overridden(draft.bindings):
+        return gin_files.build_config(RunConfig)
 
 
 def _refuse_unused_macros(point: Point, config_text: str) -> None:
