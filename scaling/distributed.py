@@ -191,6 +191,8 @@ def _explicit(environment: Mapping[str, str]) -> Place | None:
     local = environment.get("JAX_LOCAL_DEVICE_IDS", "")
     if local:
         # Passed on here, because JAX would let a cluster that it detects override an absent argument.
+        if not all(identifier.isdecimal() for identifier in local.split(",")):
+            raise ConfigError(f"JAX_LOCAL_DEVICE_IDS is {local!r}", "write numbers with commas between them: 0,1")
         arguments["local_device_ids"] = [int(identifier) for identifier in local.split(",")]
     return Place("explicit", arguments | {"cluster_detection_method": "deactivate"})
 
@@ -251,7 +253,7 @@ def _tasks_on_this_node(environment: Mapping[str, str]) -> int:
 
 
 def _skypilot(environment: Mapping[str, str]) -> Place | None:
-    if int(environment.get("SKYPILOT_NUM_NODES") or 1) < 2:
+    if not environment.get("SKYPILOT_NUM_NODES") or _integer(environment, "SKYPILOT_NUM_NODES") < 2:
         return None
     head = environment.get("SKYPILOT_NODE_IPS", "").split()
     if not head:

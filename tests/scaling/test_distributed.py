@@ -90,6 +90,8 @@ def test_skypilot_nodes_find_each_other_by_the_first_address():
         ({"JAX_PROCESS_ID": "0"}, "JAX_PROCESS_ID is set without JAX_COORDINATOR_ADDRESS"),
         (EXPLICIT | {"JAX_PROCESS_ID": "4"}, "JAX_PROCESS_ID=4 is not among the 4 processes"),
         (EXPLICIT | {"JAX_NUM_PROCESSES": "four"}, "JAX_NUM_PROCESSES is 'four', not a number"),
+        (EXPLICIT | {"JAX_LOCAL_DEVICE_IDS": "0-3"}, "JAX_LOCAL_DEVICE_IDS is '0-3'"),
+        ({"SKYPILOT_NUM_NODES": "two"}, "SKYPILOT_NUM_NODES is 'two', not a number"),
         ({"SKYPILOT_NUM_NODES": "2"}, "without SKYPILOT_NODE_IPS"),
         (SKYPILOT | {"SKYPILOT_NODE_RANK": ""}, "SKYPILOT_NODE_RANK is '', not a number"),
         (
