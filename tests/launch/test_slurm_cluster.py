@@ -14,8 +14,10 @@ import pytest
 from launch import states
 from launch.engines.engine import Job
 from launch.engines.slurm.engine import SlurmEngine
+from scaling.run_directory import RunDirectory
 from tests.launch import slurm_cluster
-from tests.launch.conftest import SEEDS
+from tests.launch.conftest import PROJECT_ROOT, SEEDS
+from tests.scaling.training import small_runs
 
 FAKE_RUN_ONE = pathlib.Path(__file__).with_name("fake_run_one.py")
 
@@ -185,6 +187,48 @@ def test_a_crash_is_tried_again_within_the_task_and_a_refusal_is_not(cluster, la
     assert [attempt.end.get("status") for attempt in crashed.directories[0].attempts()] == [None, None]
     assert all_done([crashed]) and not all_done([refused]) and not refused.directories[0].attempts()
     assert f"given up, as said above: {refused.run_id} (exit code 2)" in logs(lab)
+
+
+SWEEP = """
+from launch import sweep_config
+sweep_config.Sweep.name = "preempted"
+sweep_config.Sweep.root = "{root}"
+sweep_config.Sweep.parts = (@sweep_config.Part(),)
+sweep_config.Part.axes = (@sweep_config.Grid(),)
+sweep_config.Grid.binding = "RunConfig.seed"
+sweep_config.Grid.values = (0, 1)
+"""
+
+
+def test_a_sweep_that_is_preempted_ends_with_the_very_parameters_of_one_that_is_not(cluster, byte_store, tmp_path):
+    """The verb, the real trainer and no periodic checkpoint: what the requeued task continues is what the notice made it save."""
+    run = small_runs.write_gin(tmp_path / "run.gin", byte_store, steps=400, checkpoint_steps=0)
+    (tmp_path / "sweep.gin").write_text(pathlib.Path(run).read_text() + SWEEP.format(root=tmp_path / "runs"))
+    command = [sys.executable, "-m", "launch.sweep", f"--gin_file={tmp_path / 'sweep.gin'}", "--engine=slurm"]
+    settings = {"minutes": 60, "parallelism": 1, "backoff_seconds": 1.0}
+    flags = [f"--gin.SlurmEngine.{name}={value}" for name, value in settings.items()]
+    sweep = subprocess.Popen(
+        [*command, *flags], cwd=PROJECT_ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+    def directories() -> list[RunDirectory]:
+        return [RunDirectory(path.parent) for path in sorted((tmp_path / "runs").glob("*/spec.json"))]
+
+    def under_way() -> bool:
+        return any(row["step"] > 20 for run in directories() for row in run.metrics())
+
+    wait(under_way, "step 20 of a run", seconds=300)
+    (job,) = re.findall(r"^\s*(\d+_0)\s", queue(), re.MULTILINE)
+    subprocess.run(["scancel", "--signal=USR2", job], check=True)
+    output, _ = sweep.communicate(timeout=500)
+    assert sweep.returncode == 0, output
+    interrupted, undisturbed = sorted(directories(), key=lambda run: -len(run.attempts()))
+    first, second = interrupted.attempts()
+    assert len(undisturbed.attempts()) == 1
+    assert second.first_step == first.metrics()[-1]["step"] > 20
+    (alone,) = small_runs.train(tmp_path / "alone", interrupted.spec.config)
+    small_runs.assert_identical(small_runs.final_parameters(interrupted), small_runs.final_parameters(alone))
+    assert interrupted.record()["losses"] == alone.record()["losses"]
 
 
 def ancestors(pid: int, name: str) -> list[int]:
