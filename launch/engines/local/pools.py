@@ -9,10 +9,6 @@ from launch.engines.local.job_process import Call, End, Stop
 from launch.engines.local.slots import Slot
 
 
-class PoolError(Exception):
-    """The pool itself failed, and not a trainer."""
-
-
 class Pool(Protocol):
     """Runs calls, those of higher priority first; used by one thread."""
 
