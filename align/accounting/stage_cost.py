@@ -102,7 +102,10 @@ def _cache_bytes(config: Any, model: TransformerConfig) -> float:
 
 
 def _generation_seconds(config, model, work: Work, devices: int, tensor: int, accelerator: str, peak: float) -> float:
-    """A step of decoding takes the longer of its arithmetic and of reading weights and half of the full cache; the network is left out."""
+    """A step of decoding takes the longer of its arithmetic and of reading the weights (in the compute type) and half of the full cache.
+
+    A lower bound: weights that fsdp splits also cross the network, which is left out.
+    """
     bandwidth = PUBLISHED_BANDWIDTHS[accelerator].bytes_per_second
     prefill, decoding = (total([each])[MFU_CONVENTION] / peak for each in work.generation)
     steps = config.data.completion_length - 1
