@@ -80,7 +80,7 @@ class BaseRun:
     def config(self, size: Any, tokens: int = _PROVISIONAL_TOKENS) -> RunConfig:
         """The run of a size and a horizon. Raises ConfigError where the file cannot make it."""
         with gin_files.overridden({self.size_binding: size, self.tokens_binding: tokens}):
-            config = gin_files.build(RunConfig).config
+            config = gin_files.build_config(RunConfig)
         if config.branches:
             raise ConfigError(f"{self.file} binds RunConfig.branches", "give a base file whose run has no branches")
         if config.tokens != tokens:
@@ -226,7 +226,7 @@ class Seeds:
         like = np.isclose(self._params, run.params, rtol=_SAME_RUN) & np.isclose(
             self._tokens, run.tokens, rtol=_SAME_RUN
         )
-        first = int(self._seeds[like].max()) + 1 if like.any() else gin_files.build(RunConfig).config.seed
+        first = int(self._seeds[like].max()) + 1 if like.any() else gin_files.build_config(RunConfig).seed
         self._given[run.params, run.tokens] += 1
         return first + self._given[run.params, run.tokens] - 1
 

@@ -134,15 +134,16 @@ class _Expansion:
                     )
                 yield from ((found, rest) for found in _token_points(point, axis))
             case FromRecords():
-                value = self._optimum(axis, point)
-                yield _with_derived(point, {axis.binding: value}, {}), rest
+                # Not a derived binding: a plan should show what was read.
+                yield _with_bindings(point, {axis.binding: self._optimum(axis, point)}), rest
             case _:
                 yield from ((_with_bindings(point, setting), rest) for setting in _settings(axis))
 
     def _optimum(self, axis: FromRecords, point: Point) -> float:
         if id(axis) not in self._optima:
             self._optima[id(axis)] = tuned.read(axis)
-        return self._optima[id(axis)].of(build(point).config)
+        with _errors_name(point), gin_files.overridden(point.bindings):
+            return self._optima[id(axis)].of(gin_files.build_config(RunConfig))
 
 
 def _stage(axis: Axis) -> int:

@@ -165,7 +165,7 @@ def test_each_size_takes_the_vertex_of_its_own_parabola_in_log_learning_rate(lab
     points = lab.points(from_records(lab, (16, 32)))
     peaks = [expand.build(point).config.schedule.peak for point in points]
     assert peaks == pytest.approx(list(optima.values()), rel=1e-3)
-    assert [point.label for point in points] == ["WIDTH=16", "WIDTH=32"]
+    assert [point.label for point in points] == ["WIDTH=16 peak=0.0031", "WIDTH=32 peak=0.0023"]
 
 
 def test_it_sees_the_size_that_another_axis_sets_together_with_tokens(lab):
