@@ -251,6 +251,7 @@ def test_failures_are_tried_again_within_the_task_and_refusals_are_not(
     assert len(directory.attempts()) == starts
 
 
+@pytest.mark.slow
 def test_a_run_that_crashes_costs_the_others_of_its_job_nothing(lab, interpreter, monkeypatch):
     """It comes first, so a trainer of all would never get to the others."""
     monkeypatch.setenv("FAKE_BEHAVIOUR", '{"1": "crash"}')
