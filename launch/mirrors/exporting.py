@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import fcntl
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from launch import index
 from launch.index_entries import UNREADABLE, Entry
@@ -62,7 +62,6 @@ def export(
     *,
     sweep: str | None = None,
     curves: bool = True,
-    on_run: Callable[[Entry, Counts], None] = lambda entry, counts: None,
 ) -> Counts:
     """Exports every run under the roots that has changed since it was exported last.
 
@@ -71,27 +70,30 @@ def export(
       mirror: the destination, held by :func:`only_writer`.
       sweep: only runs of one sweep, by name or id.
       curves: whether rows of curves are exported, beside settings and results.
-      on_run: called after each run.
 
     Raises:
       BadInputError: a root is not a local directory, or the destination refuses what cannot be repeated.
     """
     counts, before = Counts(), dict(mirror.exported())
+    seen: set[str] = set()
     for root in roots:
         for entry in index.entries(root, sweep=sweep):
-            known, entry = before.get(entry.run_id), _with_lock(root, entry)
+            # Roots may lie in each other, or hold copies; a run is exported once.
+            if entry.run_id in seen:
+                continue
+            seen.add(entry.run_id)
+            known, entry = before.get(entry.run_id), _as_shown(root, entry, curves)
             if known is not None and known.stamp == entry.stamp:
                 counts.unchanged += 1
                 continue
             _export_one(root, entry, mirror, known, curves, counts)
-            on_run(entry, counts)
     return counts
 
 
-def _with_lock(root: str, entry: Entry) -> Entry:
-    """The entry with its present status; whether a process trains the run is no change of its files, but one of what is shown."""
+def _as_shown(root: str, entry: Entry, curves: bool) -> Entry:
+    """The entry with its present status, and a stamp of what is shown: a run may be trained, or curves be asked for, without a change of its files."""
     status = index.present_status(root, entry)
-    return dataclasses.replace(entry, status=status, stamp=f"{entry.stamp} {status}")
+    return dataclasses.replace(entry, status=status, stamp=f"{entry.stamp} {status}{' with curves' if curves else ''}")
 
 
 def reasons(counts: Counts) -> list[str]:

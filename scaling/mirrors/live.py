@@ -7,6 +7,7 @@ missed comes with the next `python -m launch.export`.
 import dataclasses
 import queue
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -85,7 +86,7 @@ class LiveMirrors:
 def of_run(spec: Spec, attempt: Attempt) -> LiveMirrors:
     """The mirrors that a run's configuration asks for."""
     config = spec.config.mirrors
-    openers = {"tensorboard": lambda: _TensorBoard(attempt), "wandb": lambda: _Wandb(spec, config)}
+    openers = {"tensorboard": lambda: _TensorBoard(attempt), "wandb": lambda: _Wandb(spec, config, attempt)}
     return LiveMirrors({name: openers[name] for name in config.services}, config.patience_seconds, spec.run_id)
 
 
@@ -190,15 +191,22 @@ class _TensorBoard:
 class _Wandb:
     """Rows sent to the service; a resumed run is continued there, and steps that it has already are not taken again."""
 
-    def __init__(self, spec: Spec, config: MirrorsConfig):
+    def __init__(self, spec: Spec, config: MirrorsConfig, attempt: Attempt):
         from scaling.mirrors.weights_and_biases import Identity, WandbRun
 
         tags = tuple(f"{name}={value}" for name, value in spec.tags.items())
         settings = values.settings(gin_files.to_dict(spec.config))
         identity = Identity(spec.run_id, spec.name, spec.sweep_id, spec.kind, tags, settings)
         patience = max(1.0, config.patience_seconds)
+        # Where wandb keeps what it has not sent yet; by itself it would take the working directory.
+        folder = tempfile.gettempdir() if is_remote(attempt.path) else str(attempt.path)
         self._run = WandbRun(
-            identity, mode="online", project=config.project, entity=config.entity, patience_seconds=patience
+            identity,
+            mode="online",
+            project=config.project,
+            entity=config.entity,
+            folder=folder,
+            patience_seconds=patience,
         )
 
     def row(self, step: int, measured: Mapping[str, float], now: float) -> None:

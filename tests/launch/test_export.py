@@ -30,7 +30,8 @@ PACKAGES = {"tensorboard": "tensorboardX", "wandb": "wandb", "mlflow": "mlflow"}
 
 @functools.cache
 def has(package: str) -> bool:
-    code = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({package!r}) is None)"
+    # A folder of that name in the working directory is no package: it has no origin.
+    code = f"from importlib.util import find_spec; import sys; sys.exit(getattr(find_spec({package!r}), 'origin', None) is None)"
     return subprocess.run([PYTHON, "-c", code], check=False).returncode == 0
 
 
@@ -128,6 +129,25 @@ def test_a_service_that_fails_keeps_no_other_run_back_and_is_tried_again(lab, di
     assert {name: set(points) for name, points in mirror.points.items()} == {
         directory.path.name: set(points_of(directory)) for directory in directories
     }
+
+
+def test_a_run_under_two_roots_is_exported_once(lab, directories):
+    for directory in directories:
+        simulated_runs.finish(directory)
+    mirror = MemoryMirror()
+    counts = exporting.export([str(lab.root), str(lab.folder), str(lab.root)], mirror)
+    assert (counts.new, counts.updated, counts.unchanged) == (4, 0, 0)
+    assert all(sorted(mirror.points[directory.path.name]) == sorted(points_of(directory)) for directory in directories)
+
+
+def test_curves_left_out_at_first_come_when_they_are_asked_for(lab, directories):
+    simulated_runs.finish(directories[0])
+    mirror = MemoryMirror()
+    assert exporting.export([str(lab.root)], mirror, curves=False).rows == 0
+    assert exporting.export([str(lab.root)], mirror, curves=False).unchanged == 4
+    assert exporting.export([str(lab.root)], mirror).rows == 20
+    assert sorted(mirror.points[directories[0].path.name]) == sorted(points_of(directories[0]))
+    assert exporting.export([str(lab.root)], mirror).unchanged == 4
 
 
 def test_a_damaged_run_is_named_and_the_others_exported(lab, directories):

@@ -112,7 +112,7 @@ def test_a_run_shows_a_service_its_whole_curve_and_records_how_that_went(byte_st
     """One service works and one is absent: the run completes, its curve is in the first, and the record says what became of both."""
     shown = Shown()
     monkeypatch.setattr(live, "_TensorBoard", lambda attempt: shown)
-    monkeypatch.setattr(live, "_Wandb", lambda spec, config: importlib.import_module("no_such_package"))
+    monkeypatch.setattr(live, "_Wandb", lambda spec, config, attempt: importlib.import_module("no_such_package"))
     config = small_runs.config(byte_store, tokens=20 * 512, mirrors=MirrorsConfig(("tensorboard", "wandb")))
     directory = small_runs.train(tmp_path, config)[0]
     record = directory.record()
