@@ -6,7 +6,7 @@ import os
 import pathlib
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -190,6 +190,16 @@ def sweep() -> Callable[..., Ended]:
 
 
 @pytest.fixture
-def start_sweep() -> Callable[..., subprocess.Popen]:
-    """Starts launch.sweep with fake trainers and leaves it running."""
-    return fake_sweep
+def start_sweep() -> Iterator[Callable[..., subprocess.Popen]]:
+    """Starts launch.sweep with fake trainers and leaves it running, until the test ends."""
+    started: list[subprocess.Popen] = []
+
+    def start(*arguments: str, **options: Any) -> subprocess.Popen:
+        started.append(fake_sweep(*arguments, **options))
+        return started[-1]
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()

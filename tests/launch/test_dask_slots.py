@@ -12,7 +12,7 @@ from launch import states
 from launch.engines.local.dask_pool import DaskPool
 from launch.engines.local.dispatcher import Dispatcher
 from launch.engines.local.slots import make_slots
-from tests.launch.conftest import ended, fake_sweep
+from tests.launch.conftest import ended
 from tests.launch.test_local_engine import job, settings, statuses, units_of_seeds
 from tests.launch.test_sweep_verb import is_alive, pids, wait_until
 
@@ -63,11 +63,11 @@ def test_a_killed_worker_costs_no_step_and_its_mask_stays_with_the_trainer_that_
 
 
 @pytest.mark.slow
-def test_sixty_flaky_runs_two_commands_at_once_and_kills_lose_and_repeat_nothing(lab):
+def test_sixty_flaky_runs_two_commands_at_once_and_kills_lose_and_repeat_nothing(lab, start_sweep):
     gin_file = lab.seeds(*range(60))
     command = (f"--gin_file={gin_file}", "--engine=local", "--slots=3", "--retries=4")
     options = {"behaviour": {"*": "flaky"}, "seconds": 0.4}
-    first, second = (fake_sweep(*command, **options) for _ in range(2))
+    first, second = (start_sweep(*command, **options) for _ in range(2))
     wait_until(lambda: recorded(lab) >= 5, timeout=180)
     dask_worker(first).kill()
     wait_until(lambda: recorded(lab) >= 15, timeout=180)
@@ -80,7 +80,7 @@ def test_sixty_flaky_runs_two_commands_at_once_and_kills_lose_and_repeat_nothing
     wait_until(lambda: not any(is_alive(pid) for pid in pids(lab)), timeout=20)
     before, missing = len(lab.journal()), {path.name for path in run_paths(lab) if not (path / "record.json").exists()}
     assert missing, "it was over before it could be interrupted"
-    last = ended(fake_sweep(*command, **options), timeout=240)
+    last = ended(start_sweep(*command, **options), timeout=240)
     assert last.code == 0, last.out + last.err
     assert {line[0] for line in lab.journal()[before:]} == missing
     for path in run_paths(lab):
