@@ -235,9 +235,9 @@ def test_batches_read_ahead_and_vmap_give_the_same_runs(byte_store, tmp_path, al
             assert_same(actual, expected)
         values = small_runs.final_parameters(expected)
         for name, value in small_runs.final_parameters(actual).items():
-            np.testing.assert_allclose(value, values[name], atol=5e-4, err_msg=name)
+            np.testing.assert_allclose(value, values[name], atol=2e-3, err_msg=name)
         losses = [run.record()["losses"]["speeches"]["nats_per_token"] for run in (actual, expected)]
-        assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+        assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ def test_members_lie_on_devices_of_their_own(byte_store, tmp_path):
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "NPROC": "32"}
     together = tmp_path / "together"
     result = subprocess.run(
-        [sys.executable, "-m", "tests.scaling.training.population_runs", byte_store, str(together), "vmap"],
+        [sys.executable, "-m", "tests.scaling.training.population_runs", byte_store, str(together), "map"],
         cwd=PROJECT_ROOT, env=environment, capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr[-3000:]
@@ -33,6 +33,6 @@ def test_members_lie_on_devices_of_their_own(byte_store, tmp_path):
         actual = RunDirectory(together / expected.path.name)
         values = small_runs.final_parameters(expected)
         for name, value in small_runs.final_parameters(actual).items():
-            np.testing.assert_allclose(value, values[name], atol=2e-4, err_msg=name)
+            np.testing.assert_allclose(value, values[name], atol=1e-5, err_msg=name)
         losses = [directory.record()["losses"]["speeches"]["nats_per_token"] for directory in (actual, expected)]
-        assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+        assert losses[0] == pytest.approx(losses[1], rel=1e-6)
