@@ -32,6 +32,8 @@ benchmarks: setup
 	$(BIN)/python -m tests.benchmarks.fitting_speed
 	$(BIN)/python -m tests.benchmarks.generation_speed
 	$(BIN)/python -m tests.benchmarks.preference_speed
+	$(BIN)/python -m tests.benchmarks.population_speed
+	$(BIN)/python -m tests.benchmarks.launch_overhead
 
 setup: $(VENV)/.installed
 

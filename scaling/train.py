@@ -14,7 +14,14 @@ from absl import flags
 from scaling import distributed, gin_files, run_directory, run_stores, verbs
 from scaling.accounting.flops import training_flops_per_token
 from scaling.accounting.parameters import count_parameters
-from scaling.errors import EXIT_BAD_INPUT, BadInputError, ConfigError, DivergedError, PlumblineError
+from scaling.errors import (
+    EXIT_BAD_INPUT,
+    BadInputError,
+    ConfigError,
+    DivergedError,
+    InterruptedRunError,
+    PlumblineError,
+)
 from scaling.run_config import RunConfig
 
 _ROOT = flags.DEFINE_string("root", "runs", "Directory that holds run directories.")
@@ -81,11 +88,16 @@ def _train(paths: Sequence[str], population: int | Literal["auto"]) -> None:
     statuses = train_directories(paths, population)
     bad = [name for name, status in statuses.items() if status == "bad_input"]
     failed = [name for name, status in statuses.items() if status == "failed"]
+    busy = [name for name, status in statuses.items() if status == "busy"]
     diverged = [name for name, status in statuses.items() if status == "diverged"]
     if bad and len(statuses) == 1:
         sys.exit(EXIT_BAD_INPUT)  # Its line is printed already.
     if failed:
         raise PlumblineError(f"{len(failed)} of {len(statuses)} runs failed: {', '.join(failed)}")
+    if busy:
+        raise InterruptedRunError(
+            f"{len(busy)} of {len(statuses)} runs are being trained by another process: {', '.join(busy)}"
+        )
     if bad:
         raise BadInputError(f"{len(bad)} of {len(statuses)} runs were refused: {', '.join(bad)}", "see the lines above")
     if diverged:

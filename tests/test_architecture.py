@@ -39,6 +39,7 @@ JAX_FREE = (
     "launch.sweep",
     "launch.status",
     "launch.export",
+    "launch.doctor",
     "launch.lineage",
     "launch.resume",
     "launch.cancel",
@@ -56,6 +57,8 @@ JAX_FREE = (
     "align.best_of_n",
     "align.collect",
     "align.study",
+    "align.laboratory",
+    "align.cost",
 )
 
 

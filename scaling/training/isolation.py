@@ -7,15 +7,15 @@ from typing import Literal
 from scaling.errors import BadInputError
 from scaling.run_directory import BusyError, RunDirectory, Status
 
-# What became of a run in this process; "bad_input": nothing but the user can make it run.
-Outcome = Status | Literal["bad_input"]
+# What became of a run in this process; "bad_input": nothing but the user can make it run; "busy": another process trains it.
+Outcome = Status | Literal["bad_input", "busy"]
 
 
 def reported(directory: RunDirectory, error: Exception) -> Outcome:
     """Prints why a run failed, so that the others of its process can go on, and says what to call it."""
     if isinstance(error, BusyError):
         print(f"error: {error}", file=sys.stderr, flush=True)
-        return "failed"
+        return "busy"
     if isinstance(error, BadInputError):
         print(f"error: {directory.path.name}: {error}", file=sys.stderr, flush=True)
         return "bad_input"

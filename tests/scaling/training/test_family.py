@@ -31,7 +31,7 @@ def trunk_and_branch(byte_store, tmp_path):
 def test_branches_wait_for_a_trunk_that_another_process_trains(trunk_and_branch, capsys):
     trunk, branch = trunk_and_branch
     with trunk.lock():
-        assert train_directories([trunk.path]) == {trunk.path.name: "failed", branch.path.name: "failed"}
+        assert train_directories([trunk.path]) == {trunk.path.name: "busy", branch.path.name: "busy"}
     assert "its branches wait until it is finished" in capsys.readouterr().err
     assert branch.status() == "new" and not branch.checkpoints.exists()
     assert set(train_directories([trunk.path]).values()) == {"completed"}

@@ -183,7 +183,7 @@ def test_a_fault_of_one_costs_the_others_nothing(directories, alone, monkeypatch
     monkeypatch.setattr(Curve, "write_row", full_disk)
     with directories[1].lock():
         statuses = train_directories(paths(directories), population=3)
-    assert list(statuses.values()) == ["completed", "failed", "bad_input"]
+    assert list(statuses.values()) == ["completed", "busy", "bad_input"]
     assert_same(directories[0], alone[0])
     printed = capsys.readouterr().err
     assert "is being trained by another process" in printed and "No space left on device. Remedy: " in printed
