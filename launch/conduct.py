@@ -1,10 +1,8 @@
 """From a manifest to finished runs: submit, watch, conclude; what `launch.sweep`, `launch.resume` and the search share."""
 
-import contextlib
 import dataclasses
-import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from launch import jobs, manifest, processes, reports, states, tables
 from launch.engines import catalogue
@@ -14,11 +12,10 @@ from launch.manifest import Manifest, ManifestRun, Submitted
 from launch.plan import Plan
 from launch.progress import SweepProgress, watched_runs
 from launch.reports import Failure, Outcome
+from launch.stop_signals import StopSignals
 from scaling import run_directory
 from scaling.errors import BadInputError, DivergedError, InterruptedRunError, PlumblineError
 from scaling.run_directory import RunDirectory
-
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 # How often files are looked at, and how often an engine that has to ask a service is asked.
 _LOOK_SECONDS = 0.3
@@ -83,22 +80,22 @@ class _Watcher:
         self._engine = engine
         self._progress = progress
         self._attached = catalogue.is_attached(engine)
-        self._signals = 0
+        self._signals = StopSignals()
         self._next_poll = 0.0
         self._ended = False
 
     def run(self) -> Outcome:
         answered = 0
-        with self._count_signals():
+        with self._signals:
             while not self._has_ended():
-                if self._signals > answered and not self._attached:
+                if self._signals.count > answered and not self._attached:
                     print(
                         f"only the watching ends; the jobs of the {self._engine.name} engine go on until launch.cancel"
                     )
                     return Outcome(interrupted=True)
-                if self._signals > answered:
+                if self._signals.count > answered:
                     self._engine.cancel(self._submitted.handles)
-                    answered = self._signals
+                    answered = self._signals.count
                 self._progress.tick(reports.merged(self._reports()))
                 time.sleep(_LOOK_SECONDS)
         return self._outcome()
@@ -118,7 +115,7 @@ class _Watcher:
     def _outcome(self) -> Outcome:
         found = self._reports()
         failures = {run_id: failure for report in found for run_id, failure in report.failures.items()}
-        interrupted = bool(self._signals) or any(report.interrupted for report in found)
+        interrupted = bool(self._signals.count) or any(report.interrupted for report in found)
         complete = self._attached and found and all(report.ended for report in found)
         if self._attached and not complete and not interrupted and self._sweep.unfinished(self._root):
             log = worker_log(self._root, self._sweep.sweep_id)
@@ -135,18 +132,6 @@ class _Watcher:
             for unit in units
             if unit.run_id not in known
         }
-
-    @contextlib.contextmanager
-    def _count_signals(self) -> Iterator[None]:
-        def count(number: int, frame: object) -> None:
-            self._signals += 1
-
-        previous = {number: signal.signal(number, count) for number in _STOP_SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
 
 
 def conclude(root: str, sweep: Manifest, outcome: Outcome) -> None:

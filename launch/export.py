@@ -13,13 +13,13 @@ from launch import run_folders
 from launch.mirrors import exporting
 from launch.mirrors.mirror import Mirror
 from scaling import verbs
-from scaling.errors import PlumblineError
+from scaling.errors import ConfigError, PlumblineError
 from scaling.mirrors.extras import require
 
 # What each service's extra, which has its name, installs.
 _PACKAGES = {"tensorboard": "tensorboardX", "wandb": "wandb", "mlflow": "mlflow"}
 
-_TO = flags.DEFINE_enum("to", None, list(_PACKAGES), "The service.", required=True)
+_TO = flags.DEFINE_enum("to", None, list(_PACKAGES), "The service; needed.")
 _ROOTS = flags.DEFINE_multi_string("root", ["runs"], "Directory that holds run directories, at any depth; repeatable.")
 _OUTPUT = flags.DEFINE_string("output", None, "Where the copies go; by default exports/SERVICE in the first root.")
 _SWEEP = flags.DEFINE_string("sweep", None, "Only runs of this sweep: its name, or its id.")
@@ -37,6 +37,8 @@ _TRACKING_URI = flags.DEFINE_string(
 def main(argv: Sequence[str]) -> None:
     """Exports and prints what was done."""
     del argv
+    if not _TO.value:
+        raise ConfigError("--to is missing", f"name a service: {', '.join(_PACKAGES)}")
     for root in _ROOTS.value:
         run_folders.require_local(root)
     require(_PACKAGES[_TO.value], _TO.value)

@@ -17,7 +17,7 @@ from launch.index_entries import Entry
 from scaling import verbs
 from scaling.errors import ConfigError, DataError
 
-_RUN = flags.DEFINE_string("run", None, "A run directory of either stage, or a run id under a --root.", required=True)
+_RUN = flags.DEFINE_string("run", None, "A run directory of either stage, or a run id under a --root; needed.")
 _ROOTS = flags.DEFINE_multi_string(
     "root", ["runs"], "Directories under which parents are looked for, beside the run's own; repeatable."
 )
@@ -89,6 +89,8 @@ def as_json(ancestor: Ancestor) -> dict[str, Any]:
 def main(argv: Sequence[str]) -> None:
     """Prints the lineage."""
     del argv
+    if not _RUN.value:
+        raise ConfigError("--run is missing", "give a run directory, or a run id under a --root")
     for root in _ROOTS.value:
         if not os.path.isdir(root) and not os.path.isdir(_RUN.value):
             raise ConfigError(

@@ -119,7 +119,7 @@ def test_training_shares_compilations_with_the_other_verbs():
     """JAX reads where it keeps programs when it is imported, so the verb must have said so before."""
     code = (
         "import sys, scaling.train; from absl import flags\n"
-        "def show(paths):\n"
+        "def show(paths, population):\n"
         "    import jax\n"
         "    print(jax.config.jax_compilation_cache_dir, jax.config.jax_persistent_cache_min_compile_time_secs)\n"
         "scaling.train._train = show; flags.FLAGS(['train', '--run_dir=x']); scaling.train.main(['train'])"

@@ -11,7 +11,6 @@ what is missing. Exit codes of `launch.run_one` (see :mod:`scaling.errors`):
 """
 
 import collections
-import contextlib
 import dataclasses
 import itertools
 import os
@@ -19,13 +18,14 @@ import pathlib
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from launch import processes, states
 from launch.engines.engine import Job
 from launch.engines.local.job_process import Call, End
 from launch.engines.local.pools import Pool
 from launch.reports import Failure, Outcome, Snapshot
+from launch.stop_signals import StopSignals
 from scaling.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED
 
 # Interruptions are free, but a trainer that something stops again and again must not spin for ever.
@@ -39,8 +39,6 @@ _MAX_BACKOFF_SECONDS = 300.0
 
 # Called with what the driver is doing and with its outcome so far.
 OnTick = Callable[[Snapshot, Outcome], None]
-
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +79,7 @@ class Dispatcher:
         self._crashes: collections.Counter[str] = collections.Counter()
         self._interruptions: collections.Counter[str] = collections.Counter()
         self._numbers = itertools.count(1)
-        self._signals = 0
+        self._signals = StopSignals()
         self._outcome = Outcome()
 
     def run(self, jobs: Iterable[Job], on_tick: OnTick = lambda snapshot, outcome: None) -> Outcome:
@@ -94,13 +92,13 @@ class Dispatcher:
           jobs: those with more predicted seconds are started first.
           on_tick: called at every look, a few times a second.
         """
-        with self._count_signals():
+        with self._signals:
             for job in jobs:
                 self._submit(job)
             try:
-                while not self._signals and (self._open or self._later):
+                while not self._signals.count and (self._open or self._later):
                     self._step(on_tick)
-                self._outcome.interrupted = bool(self._signals)
+                self._outcome.interrupted = bool(self._signals.count)
             finally:
                 # After an error, in `on_tick` too, no trainer may stay behind.
                 self._stop()
@@ -178,31 +176,19 @@ class Dispatcher:
         left = {run_id for job in (*self._open.values(), *(job for _, job in self._later)) for run_id in job.run_ids}
         return Snapshot(
             waiting_for_others=bool(left) and left <= self._held,
-            stopping=bool(self._signals),
+            stopping=bool(self._signals.count),
             failed=len(self._outcome.failures),
             crashes=self._crashes.total(),
         )
 
     def _stop(self) -> None:
         """Asks every trainer to save and leave; a second signal kills."""
-        asked = self._signals
+        asked = self._signals.count
         while self._open:
-            self._pool.stop(kill=self._signals > asked)
+            self._pool.stop(kill=self._signals.count > asked)
             end = self._pool.next_end(self._settings.poll_seconds)
             if end is not None:
                 del self._open[end.key]
-
-    @contextlib.contextmanager
-    def _count_signals(self) -> Iterator[None]:
-        def count(number: int, frame: object) -> None:
-            self._signals += 1
-
-        previous = {number: signal.signal(number, count) for number in _STOP_SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
 
 
 def _ended(end: End) -> str:

@@ -55,10 +55,10 @@ def directories(root) -> list[StageDirectory]:
 
 @pytest.mark.slow
 def test_two_processes_train_the_policies_that_one_would(laboratory, tmp_path):
-    stages = named(preference(laboratory, 0), preference(laboratory, 1), preference(laboratory, 2))
+    stages = named(preference(laboratory, 0), preference(laboratory, 1))
     with Interruption() as interruption:
         statuses = side_by_side.run(stages, str(tmp_path / "two"), 2, interruption)
-    assert statuses == {"seed 0": "completed", "seed 1": "completed", "seed 2": "completed"}
+    assert statuses == {"seed 0": "completed", "seed 1": "completed"}
     assert list(statuses) == [stage.name for stage in stages]
     for stage in stages:
         alone, _ = small_stages.run(stage.kind, stage.config, tmp_path / "one")
@@ -83,8 +83,8 @@ def test_when_the_parent_stops_its_workers_save_and_leave(number, laboratory, tm
     endless = named(*(preference(laboratory, seed, steps=100_000, measure_every=0) for seed in (0, 1)))
     process = started(tmp_path, endless)
     root = tmp_path / "runs"
-    # The lock is held from before the first compilation, so both are looked for in their curves.
-    wait_until(lambda: len([path for path in root.glob("*/attempts/*/metrics.jsonl") if path.stat().st_size]) == 2)
+    # A stage that is still compiling has nothing to save, so both are looked for in their curves.
+    wait_until(lambda: sum('"loss"' in path.read_text() for path in root.glob("*/attempts/*/metrics.jsonl")) == 2)
     workers = children(process.pid)
     assert len(workers) >= 2
     process.send_signal(number)

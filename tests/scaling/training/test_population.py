@@ -176,7 +176,7 @@ def test_a_fault_of_one_costs_the_others_nothing(directories, alone, monkeypatch
     write_row = Curve.write_row
 
     def full_disk(self, row):
-        if directories[2].path.name in str(self._path) and row["step"] == 9:
+        if directories[2].path.name in str(self._rows._path) and row["step"] == 9:
             raise OSError(errno.ENOSPC, "No space left on device", "metrics.jsonl")
         write_row(self, row)
 

@@ -43,11 +43,10 @@ def train_together(directory: RunDirectory, folder, notices: list[str]) -> list[
 @pytest.mark.parametrize(
     ("notices", "earliest", "latest"),
     [
-        (["", "SIGTERM step 5"], 6, STEPS - 1),
         (["SIGUSR1 step 5", ""], 6, STEPS - 1),
         (["", "SIGTERM batch 2"], STEPS, STEPS),
     ],
-    ids=["terminated", "user_signal", "in_evaluation"],
+    ids=["user_signal", "in_evaluation"],
 )
 def test_both_save_the_same_step_and_the_run_continues_there(run, undisturbed, tmp_path, notices, earliest, latest):
     """There is no periodic checkpoint: what is continued is what was agreed upon."""
