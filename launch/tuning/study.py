@@ -154,7 +154,9 @@ def require_optuna() -> None:
     try:
         import optuna
     except ImportError as error:
-        raise ConfigError("launch.search needs Optuna, which is not installed", "pip install -c requirements.lock optuna==5.0.0") from error
+        raise ConfigError(
+            "launch.search needs Optuna, which is not installed", "pip install -c requirements.lock optuna==5.0.0"
+        ) from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 

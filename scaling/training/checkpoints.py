@@ -165,7 +165,8 @@ def _require_bucket_client(directory: epath.PathLike) -> None:
         importlib.import_module("google.cloud.storage")
     except ImportError as error:
         raise CheckpointError(
-            f"checkpoints in {directory} need the package google-cloud-storage", "pip install -c requirements.lock google-cloud-storage==3.17.1"
+            f"checkpoints in {directory} need the package google-cloud-storage",
+            "pip install -c requirements.lock google-cloud-storage==3.17.1",
         ) from error
 
 

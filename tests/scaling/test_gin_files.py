@@ -58,7 +58,10 @@ def test_a_block_that_overrides_leaves_every_binding_import_and_text_as_it_was(g
         pass
     after = gin_files.build(RunConfig)
     assert after == before
-    assert inside.config.schedule.final_fraction == 0.3 != before.config.schedule.final_fraction and "seed = 5" in inside.bindings
+    assert (
+        inside.config.schedule.final_fraction == 0.3 != before.config.schedule.final_fraction
+        and "seed = 5" in inside.bindings
+    )
     with gin_files.overridden({"RunConfig.seed": 5, "ScheduleConfig.final_fraction": 0.3}):
         assert gin_files.build(RunConfig) == inside
 

@@ -28,5 +28,7 @@ def test_accelerators_use_the_published_figure_for_bfloat16_only(monkeypatch):
 
 
 def test_an_unknown_accelerator_has_no_peak(monkeypatch):
-    monkeypatch.setattr(jax, "local_devices", lambda: [types.SimpleNamespace(platform="gpu", device_kind="Imaginary 9")])
+    monkeypatch.setattr(
+        jax, "local_devices", lambda: [types.SimpleNamespace(platform="gpu", device_kind="Imaginary 9")]
+    )
     assert peak.peak_flops("bfloat16") is None
