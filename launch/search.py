@@ -7,44 +7,26 @@ Exit codes: 0 every trial has its record, diverged ones included; 1 some were gi
 
 from collections.abc import Sequence
 
-from absl import flags
-
-from launch import engine_flags
+from launch import engine_flags, planning_flags
 from launch.engines.engine import Engine
 from launch.rates import STARTUP_SECONDS
 from launch.search_config import Search
 from launch.tuning import driver, report, trials
-from scaling import gin_files, verbs
-from scaling.errors import ConfigError, PlumblineError
+from scaling import verbs
+from scaling.errors import PlumblineError
 from scaling.training.progress import duration
-
-_ROOT = flags.DEFINE_string(
-    "root", None, "Directory that holds run directories; by default Search.root of the Gin file."
-)
-_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Say what the search is and costs, and write nothing.")
-_FLOPS_PER_SECOND = flags.DEFINE_float(
-    "flops_per_second",
-    None,
-    "FLOP/s of a slot for the prediction; by default measured on completed runs.",
-    lower_bound=1.0,
-)
 
 
 def main(argv: Sequence[str]) -> None:
     """Prepares the search, drives it and shows what it found."""
     del argv
-    if not verbs.gin_file_flags():
-        raise ConfigError("--gin_file is missing", "name a search of configs/searches/")
+    planning_flags.require_gin_file("name a search of configs/searches/")
     engine = engine_flags.from_gin(verbs.gin_file_flags(), verbs.gin_binding_flags())
-    gin_files.parse(Search, verbs.gin_file_flags(), verbs.gin_binding_flags())
-    search = gin_files.build(Search).config
-    # Forgets that the search itself was built, so that it is not among the operative bindings of the first run.
-    with gin_files.overridden({}):
-        pass
-    root = _ROOT.value or search.root
-    prepared = driver.prepare(search, root, _FLOPS_PER_SECOND.value)
+    search = planning_flags.from_gin(Search)
+    root = planning_flags.ROOT.value or search.root
+    prepared = driver.prepare(search, root, planning_flags.FLOPS_PER_SECOND.value)
     print(_summary(prepared, engine))
-    if _DRY_RUN.value:
+    if planning_flags.DRY_RUN.value:
         return
     study = driver.run(prepared, engine)
     print(report.trials_table(study, search))

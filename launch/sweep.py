@@ -10,36 +10,25 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from launch import budgets, conduct, engine_flags, manifest, tables
+from launch import budgets, conduct, engine_flags, manifest, planning_flags, tables
 from launch.engines import catalogue
 from launch.engines.engine import Engine
 from launch.plan import Plan, make_plan
 from launch.rates import Rates, rates_of
 from launch.sweep_config import Sweep
-from scaling import gin_files, run_directory, verbs
+from scaling import run_directory, verbs
 from scaling.errors import ConfigError
 
-_ROOT = flags.DEFINE_string(
-    "root", None, "Directory that holds run directories; by default Sweep.root of the Gin file."
-)
-_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the plan, its jobs and its cost, and write nothing.")
 _WATCH = flags.DEFINE_bool(
     "watch", True, "Show progress to the end; --nowatch leaves after submitting to an engine elsewhere."
 )
 _SHARE_ROOT = flags.DEFINE_bool("share_root", False, "Accept a root that holds sweeps of other names.")
-_FLOPS_PER_SECOND = flags.DEFINE_float(
-    "flops_per_second",
-    None,
-    "FLOP/s of a slot for the prediction; by default measured on completed runs.",
-    lower_bound=1.0,
-)
 
 
 def main(argv: Sequence[str]) -> None:
     """Plans the sweep, submits it, watches it, and turns its outcome into an exit code."""
     del argv
-    if not verbs.gin_file_flags():
-        raise ConfigError("--gin_file is missing", "name a sweep of configs/sweeps/")
+    planning_flags.require_gin_file("name a sweep of configs/sweeps/")
     engine = engine_flags.from_gin(verbs.gin_file_flags(), verbs.gin_binding_flags())
     if not _WATCH.value and catalogue.is_attached(engine):
         raise ConfigError(
@@ -49,30 +38,26 @@ def main(argv: Sequence[str]) -> None:
     sweep = manifest.manifest_of(plan)
     submission = conduct.submission_of(sweep.unfinished(plan.root), plan.sweep_id, plan.root, engine)
     print(tables.plan_table(plan))
-    if _DRY_RUN.value:
+    if planning_flags.DRY_RUN.value:
         print(tables.jobs_table(submission))
         print(tables.submission_text(submission))
     print(tables.plan_summary(plan, submission, engine.slots, rates.describe()))
     budgets.check(plan.sweep, sum(run.own_flops for run in plan.runs), submission.seconds, submission.cost)
-    if _DRY_RUN.value:
+    if planning_flags.DRY_RUN.value:
         return
     _start(plan, sweep, submission, engine)
 
 
 def _plan(engine: Engine) -> tuple[Rates, Plan]:
-    gin_files.parse(Sweep, verbs.gin_file_flags(), verbs.gin_binding_flags())
-    sweep = gin_files.build(Sweep).config
-    # Forgets that the sweep itself was built, so that it is not among the operative bindings of the first run.
-    with gin_files.overridden({}):
-        pass
-    root = _ROOT.value or sweep.root
+    sweep = planning_flags.from_gin(Sweep)
+    root = planning_flags.ROOT.value or sweep.root
     if run_directory.is_remote(root) and not engine.reads_buckets:
         raise ConfigError(
             f"the root {root} is not on a local disk, which the {engine.name} engine needs", "give a local directory"
         )
     if not _SHARE_ROOT.value:
         manifest.refuse_other_sweeps(root, sweep.name)
-    rates = rates_of(root, _FLOPS_PER_SECOND.value)
+    rates = rates_of(root, planning_flags.FLOPS_PER_SECOND.value)
     return rates, make_plan(sweep, root, rates)
 
 

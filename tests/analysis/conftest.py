@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -12,6 +14,18 @@ from analysis.laws.tables import sources, table
 from tests.analysis import synthetic
 
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def run_verb(module: str, *arguments: str) -> subprocess.CompletedProcess:
+    """A verb as a user calls it, with what it printed."""
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
 
 
 @pytest.fixture(scope="session")

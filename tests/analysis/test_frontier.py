@@ -10,18 +10,11 @@ import numpy as np
 import pytest
 
 from tests.analysis.alignment import runs
-from tests.analysis.conftest import PROJECT
+from tests.analysis.conftest import PROJECT, run_verb
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "analysis.frontier", *arguments],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    return run_verb("analysis.frontier", *arguments)
 
 
 @pytest.fixture(scope="module")

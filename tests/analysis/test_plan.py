@@ -3,7 +3,6 @@
 import json
 import pathlib
 import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -16,20 +15,13 @@ from scaling.gin_files import Loaded
 from scaling.models import ladder
 from scaling.run_config import RunConfig, StoreHashes
 from tests.analysis import synthetic
-from tests.analysis.conftest import PROJECT, noise_free_frame
+from tests.analysis.conftest import noise_free_frame, run_verb
 
 TARGET = "--target_flops=1e13"
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "analysis.plan", *arguments],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    return run_verb("analysis.plan", *arguments)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import json
 import pathlib
 import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -20,7 +19,7 @@ from scaling import gin_files
 from scaling.accounting.parameters import count_parameters
 from scaling.errors import ConfigError
 from tests.analysis import synthetic
-from tests.analysis.conftest import PROJECT
+from tests.analysis.conftest import run_verb
 
 BASE = """
 from __gin__ import dynamic_registration
@@ -55,14 +54,7 @@ run_config.RunConfig.seed = %SEED
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "analysis.plan", *arguments],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    return run_verb("analysis.plan", *arguments)
 
 
 @pytest.fixture
