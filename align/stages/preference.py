@@ -313,16 +313,20 @@ class PreferenceStage(TrainedStage):
             batch = self._batch(self._validation, indices)
             outcome = jax.device_get(self._evaluate(state, self._frozen_for_measuring(), batch))
             found.append([np.asarray(values)[weights > 0] for values in outcome])
-        losses, chosen, rejected = (np.concatenate(values) for values in zip(*found, strict=True))
+        outcome = preference.PreferenceOutcome(*(np.concatenate(values) for values in zip(*found, strict=True)))
         indices = np.arange(count)
         lengths = self._validation.completion_lengths[indices][:, :2]
         report = reward_accuracy.report(
-            np.stack([chosen, rejected], axis=1), np.asarray(self._validation.scores[indices])[:, :2], lengths
+            np.stack([outcome.chosen_rewards, outcome.rejected_rewards], axis=1),
+            np.asarray(self._validation.scores[indices])[:, :2],
+            lengths,
         )
         return {
-            "validation_loss": float(np.mean(losses)),
+            "validation_loss": float(np.mean(outcome.losses)),
             "validation_accuracy": report["accuracy"],
             "validation_margin": report["mean_margin"],
+            "validation_chosen_log_prob": float(np.mean(outcome.chosen_log_probs)),
+            "validation_rejected_log_prob": float(np.mean(outcome.rejected_log_probs)),
             "report": report,
         }
 
@@ -331,8 +335,7 @@ class PreferenceStage(TrainedStage):
 
     def _evaluated(self, state, frozen, batch: PairBatch):
         pairs = self._pairs_of(state.trained, _by_pair(batch), frozen, {})
-        outcome = preference.evaluate(pairs, self._config.loss)
-        return outcome.losses, outcome.chosen_rewards, outcome.rejected_rewards
+        return preference.evaluate(pairs, self._config.loss)
 
 
 def _metrics(outcome: preference.PreferenceOutcome, count: int) -> dict[str, jax.Array]:
@@ -343,6 +346,8 @@ def _metrics(outcome: preference.PreferenceOutcome, count: int) -> dict[str, jax
         "margin": outcome.margins,
         "chosen_reward": outcome.chosen_rewards,
         "rejected_reward": outcome.rejected_rewards,
+        "chosen_log_prob": outcome.chosen_log_probs,
+        "rejected_log_prob": outcome.rejected_log_probs,
     }
     return {name: jnp.sum(value) / count for name, value in values.items()}
 

@@ -21,11 +21,15 @@ class PreferenceOutcome(NamedTuple):
       losses: [B], nats. The loss of a batch is their mean; micro-batches add sums and counts.
       chosen_rewards: [B], implicit rewards, without gradient.
       rejected_rewards: [B].
+      chosen_log_probs: [B], log pi(y | x) of whole completions, nats, without gradient: both sides often fall while their margin grows.
+      rejected_log_probs: [B].
     """
 
     losses: jax.Array
     chosen_rewards: jax.Array
     rejected_rewards: jax.Array
+    chosen_log_probs: jax.Array
+    rejected_log_probs: jax.Array
 
     @property
     def margins(self) -> jax.Array:
@@ -54,10 +58,13 @@ def evaluate(
     if statistics is None:
         statistics = batch_statistics(pairs, config)
     if isinstance(config, PreferenceConfig):
-        return PreferenceOutcome(_losses(pairs, config, statistics), *implicit_rewards(pairs, config))
-    terms = zip(config.weights, config.terms, strict=True)
-    losses = sum(weight * _losses(pairs, term, statistics) for weight, term in terms)
-    return PreferenceOutcome(losses, *implicit_rewards(pairs, config.terms[0]))
+        first, losses = config, _losses(pairs, config, statistics)
+    else:
+        first = config.terms[0]
+        terms = zip(config.weights, config.terms, strict=True)
+        losses = sum(weight * _losses(pairs, term, statistics) for weight, term in terms)
+    log_probs = jax.lax.stop_gradient((pairs.chosen.policy_sums, pairs.rejected.policy_sums))
+    return PreferenceOutcome(losses, *implicit_rewards(pairs, first), *log_probs)
 
 
 def implicit_rewards(pairs: PreferencePairs, config: PreferenceConfig) -> tuple[jax.Array, jax.Array]:

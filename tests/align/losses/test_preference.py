@@ -378,6 +378,23 @@ def test_float32_input_stays_float32():
             assert {leaf.dtype for leaf in outcome} == {jnp.dtype("float32")}
 
 
+def test_log_probabilities_of_both_sides_are_told_and_carry_no_gradient():
+    """Sums over the tokens of each completion; with the mixture's first term or alone, and whatever the loss makes of them."""
+    config = PreferenceConfig("simpo", 2.0)
+
+    def told(policy):
+        pairs = jax.tree.map(jnp.asarray, PAIRS)
+        outcome = evaluate(pairs._replace(chosen=pairs.chosen._replace(policy=policy)), config)
+        return outcome.chosen_log_probs, outcome.rejected_log_probs
+
+    found = told(jnp.asarray(PAIRS.chosen.policy))
+    for side, sums in zip((PAIRS.chosen, PAIRS.rejected), found, strict=True):
+        expected = [row[mask.astype(bool)].sum() for row, mask in zip(side.policy, side.mask, strict=True)]
+        np.testing.assert_allclose(sums, expected, rtol=1e-12)
+    gradient = jax.grad(lambda policy: sum(map(jnp.sum, told(policy))))(jnp.asarray(PAIRS.chosen.policy))
+    np.testing.assert_array_equal(gradient, 0)
+
+
 def test_implicit_rewards_are_what_each_loss_compares():
     p = [derivations.Pair(PAIRS, b) for b in range(B)]
     for name, expected in {
