@@ -4,7 +4,7 @@ import dataclasses
 import time
 from collections.abc import Sequence
 
-from launch import jobs, manifest, processes, reports, states, tables
+from launch import jobs, listing, manifest, processes, reports, states, tables
 from launch.engines import catalogue
 from launch.engines.engine import Engine, Submission
 from launch.engines.local.engine import worker_log
@@ -136,10 +136,10 @@ class _Watcher:
 
 def conclude(root: str, sweep: Manifest, outcome: Outcome) -> None:
     """Prints the table of all runs and raises what the exit code needs; see :func:`raise_for`."""
-    directories = [RunDirectory(f"{root}/{run_id}") for run in sweep.runs for run_id in run.run_ids]
-    print(tables.runs_table(directories))
-    print(tables.counts(directories))
-    raise_for(outcome, sum((directory.record() or {}).get("status") == "diverged" for directory in directories))
+    runs = [listing.read(RunDirectory(f"{root}/{run_id}")) for run in sweep.runs for run_id in run.run_ids]
+    print(tables.runs_table(runs))
+    print(tables.counts(runs))
+    raise_for(outcome, sum(run.status == "diverged" for run in runs))
 
 
 def raise_for(outcome: Outcome, diverged: int) -> None:

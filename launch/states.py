@@ -128,9 +128,8 @@ def failures(directory: RunDirectory) -> int:
     return sum(end in ("failed", "killed") for end in ends)
 
 
-def described(directory: RunDirectory) -> str:
-    """The state of a run in words: `failed (2 failed attempts)`, `completed`."""
-    word = directory.status()
+def described(directory: RunDirectory, word: Status) -> str:
+    """The state of a run, whose status is `word`, in words: `failed (2 failed attempts)`, `completed`."""
     count = failures(directory) if word in ("failed", "interrupted") else 0
     return f"{word} ({count} failed attempt{'s' if count > 1 else ''})" if count else word
 

@@ -1,15 +1,14 @@
 """Tables of plans and of runs, as text."""
 
+import collections
 import shlex
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from launch import states
 from launch.engines.engine import Submission
+from launch.listing import ListedRun
 from launch.plan import Plan
 from launch.reports import Report
-from scaling.accounting import parameters
-from scaling.run_directory import RunDirectory, Spec
 from scaling.training.progress import duration, si
 
 
@@ -64,18 +63,17 @@ def submission_text(submission: Submission) -> str:
     return "\n".join([*files, *(f"$ {shlex.join(command)}" for command in submission.commands)])
 
 
-def runs_table(directories: Sequence[RunDirectory]) -> str:
+def runs_table(runs: Sequence[ListedRun]) -> str:
     """One row a run directory: size, tokens, held-out loss, seconds and status, all from files."""
     header = ("run", "kind", "what", "params", "tokens", "loss", "seconds", "status")
-    rows = [_run_row(directory, directory.spec) for directory in directories]
-    return align(header, rows, right={3, 4, 5, 6})
+    return align(header, [_run_row(run) for run in runs], right={3, 4, 5, 6})
 
 
-def counts(directories: Sequence[RunDirectory]) -> str:
+def counts(runs: Sequence[ListedRun]) -> str:
     """How many finished models are in which state."""
-    found = [directory.status() for directory in directories if directory.spec.kind != "trunk"]
-    words = [f"{found.count(word)} {word}" for word in dict.fromkeys(found)]
-    return f"{len(found)} models: {', '.join(words) or 'none'}"
+    found = collections.Counter(run.status for run in runs if run.kind != "trunk")
+    words = [f"{count} {word}" for word, count in found.items()]
+    return f"{found.total()} models: {', '.join(words) or 'none'}"
 
 
 def workers_lines(found: Sequence[Report]) -> str:
@@ -105,22 +103,18 @@ def align(header: Sequence[str], rows: Sequence[Sequence[str]], right: set[int])
     )
 
 
-def _run_row(directory: RunDirectory, spec: Spec) -> tuple[str, ...]:
-    record: dict[str, Any] | None = directory.record()
-    losses = record["losses"] if record else {}
-    # Trunks and diverged runs have no held-out loss.
-    loss = f"{losses[record['primary_domain']]['nats_per_token']:.4f}" if record and losses else ""
+def _run_row(run: ListedRun) -> tuple[str, ...]:
     return (
-        spec.run_id[:8],
-        spec.kind,
-        f"{spec.name or '-'}{_tags(spec.tags)}",
-        si(parameters.count_parameters(spec.config.model).total),
-        si(spec.last_step * spec.config.batch_tokens),
-        loss,
-        f"{record['wall_seconds']:.0f}" if record else "",
-        states.described(directory),
+        run.run_id[:8],
+        run.kind,
+        f"{run.name or '-'}{_tags(run.tags)}",
+        si(run.parameters),
+        si(run.tokens),
+        "" if run.loss is None else f"{run.loss:.4f}",
+        "" if run.wall_seconds is None else f"{run.wall_seconds:.0f}",
+        run.state,
     )
 
 
-def _tags(tags: dict[str, str]) -> str:
+def _tags(tags: Mapping[str, str]) -> str:
     return f" [{', '.join(f'{name}={value}' for name, value in tags.items())}]" if tags else ""

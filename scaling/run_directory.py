@@ -110,7 +110,15 @@ class RunDirectory:
         Raises:
           DataError: the directory holds no readable `spec.json`.
         """
-        return gin_files.from_dict(Spec, self._read_json("spec.json"))
+        return gin_files.from_dict(Spec, self.spec_values())
+
+    def spec_values(self) -> dict[str, Any]:
+        """`spec.json` as plain JSON, no field of it checked: for who looks at thousands of them.
+
+        Raises:
+          DataError: the file is missing or not a JSON object.
+        """
+        return self._read_json("spec.json")
 
     @property
     def checkpoints(self) -> epath.Path:
