@@ -16,9 +16,7 @@ from scaling import gin_files
 from scaling.accounting import parameters
 from scaling.errors import DataError
 from scaling.models.config import TransformerConfig
-from scaling.optim import schedules
-from scaling.optim.config import ScheduleConfig
-from scaling.run_directory import RunDirectory, Status
+from scaling.run_directory import RunDirectory, Spec, Status
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +99,7 @@ def _listed(directory: RunDirectory, spec: Mapping[str, Any], record: Mapping[st
     return ListedRun(
         **{name: spec[name] for name in ("run_id", "kind", "name", "sweep_id", "tags")},
         parameters=_parameters(json.dumps(config["model"], sort_keys=True)),
-        tokens=_tokens(spec["kind"], config),
+        tokens=_tokens(spec),
         loss=losses[record["primary_domain"]]["nats_per_token"] if losses else None,
         wall_seconds=record["wall_seconds"] if record else None,
         status=status,
@@ -110,13 +108,13 @@ def _listed(directory: RunDirectory, spec: Mapping[str, Any], record: Mapping[st
     )
 
 
-def _tokens(kind: str, config: Mapping[str, Any]) -> int:
-    """See :attr:`scaling.run_directory.Spec.last_step`."""
+def _tokens(spec: Mapping[str, Any]) -> int:
+    """See :attr:`scaling.run_directory.Spec.last_step`; the schedule matters to trunks alone, and there is one of them to several branches."""
+    config = spec["config"]
     batch_tokens = config["batch_size"] * config["data"]["sequence_length"]
-    steps = config["tokens"] // batch_tokens
-    if kind == "trunk":
-        steps = schedules.decay_start(gin_files.from_dict(ScheduleConfig, config["schedule"]), steps)
-    return steps * batch_tokens
+    if spec["kind"] == "trunk":
+        return gin_files.from_dict(Spec, spec).last_step * batch_tokens
+    return config["tokens"] // batch_tokens * batch_tokens
 
 
 @functools.lru_cache(maxsize=1024)
