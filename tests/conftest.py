@@ -13,7 +13,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import pytest  # noqa: E402
 
+from scaling.data import verification  # noqa: E402
 from tests.scaling.byte_stores import write_byte_store  # noqa: E402
+
+
+@pytest.fixture(scope="session", autouse=True)
+def stamps_of_verified_stores(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Kept apart from those of the user, in this process and in all that it starts."""
+    os.environ[verification.FOLDER_VARIABLE] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")

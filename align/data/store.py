@@ -17,13 +17,13 @@ Kinds: "prompts" (K = 0), "dialogue" (K = 1), "pairs" (K = 2, completion 0 prefe
 import functools
 import pathlib
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 
 from align.data.examples import Kind
 from align.data.rows import Examples
-from scaling.data.manifested import ManifestedStore
+from scaling.data.manifested import ManifestedStore, Verify
 from scaling.data.store import token_dtype
 from scaling.data.vocabularies import Vocabulary, load_vocabulary
 from scaling.errors import DataError
@@ -37,12 +37,12 @@ class ExampleStore(ManifestedStore):
     SCHEMA_VERSION: ClassVar[int] = 1
 
     @classmethod
-    def open(cls, path: str | pathlib.Path, verify: Literal["size", "hash"] = "size") -> "ExampleStore":
+    def open(cls, path: str | pathlib.Path, verify: Verify = "size") -> "ExampleStore":
         """Opens and checks a store.
 
         Args:
           path: its directory.
-          verify: "size" checks the manifest and every file's size; "hash" also re-reads every byte.
+          verify: what is looked at; see :data:`scaling.data.manifested.Verify`.
 
         Raises:
           DataError: it is missing, half-written, truncated or altered.
@@ -51,8 +51,7 @@ class ExampleStore(ManifestedStore):
         for name, entry in store.manifest["files"].items():
             store.require_file(name, entry["bytes"])
             files[name] = entry["sha256"]
-        if verify == "hash":
-            store.require_hashes(files)
+        store.require_hashes(files, verify)
         return store
 
     @classmethod

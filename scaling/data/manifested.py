@@ -6,12 +6,17 @@ import json
 import os
 import pathlib
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
+from scaling.data import verification
 from scaling.errors import DataError
 
 MANIFEST = "manifest.json"
 VOCABULARY = "vocabulary"
+
+# What is looked at when a store is opened. "size": the manifest and every file's size, in milliseconds. "once": every byte as well, unless this machine has
+# read them since the files last changed (see scaling.data.verification). "hash": every byte in any case.
+Verify = Literal["size", "once", "hash"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -126,15 +131,23 @@ class ManifestedStore:
             )
         return file
 
-    def require_hashes(self, hashes: Mapping[str, str]) -> None:
-        """Reads every byte of some files.
+    def require_hashes(self, hashes: Mapping[str, str], verify: Verify) -> None:
+        """Holds the bytes of some files against their hashes.
 
         Args:
           hashes: sha256 by name.
+          verify: how.
 
         Raises:
-          DataError: one is altered.
+          DataError: one is missing or altered.
         """
+        if verify != "size":
+            for name in hashes:
+                self.require_file(name)
+            believe_stamp = verify == "once"
+            verification.verify(self.path, hashes, lambda: self._read(hashes), believe_stamp=believe_stamp)
+
+    def _read(self, hashes: Mapping[str, str]) -> None:
         for name, expected in hashes.items():
             if sha256_of_file(self.path / name) != expected:
                 raise DataError(f"{self.path / name} is altered: its hash is not the manifest's", self.rewrite())

@@ -13,12 +13,12 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 
 from scaling.data.known_truth.floor import Entropy, Floor
-from scaling.data.manifested import VOCABULARY, ManifestedStore
+from scaling.data.manifested import VOCABULARY, ManifestedStore, Verify
 from scaling.errors import DataError
 
 TOKEN_BYTES = "token_bytes.npy"
@@ -76,20 +76,19 @@ class TokenStore(ManifestedStore):
     SCHEMA_VERSION: ClassVar[int] = 1
 
     @classmethod
-    def open(cls, path: str | pathlib.Path, verify: Literal["size", "hash"] = "size") -> "TokenStore":
+    def open(cls, path: str | pathlib.Path, verify: Verify = "size") -> "TokenStore":
         """Opens and checks a store.
 
         Args:
           path: its directory.
-          verify: "size" checks the manifest and every file's size (milliseconds); "hash" also re-reads every byte.
+          verify: what is looked at; see :data:`scaling.data.manifested.Verify`.
 
         Raises:
           DataError: it is missing, half-written, truncated or altered.
         """
         store = cls.described(path)
         store._check_files()
-        if verify == "hash":
-            store.require_hashes(file_hashes(store.manifest))
+        store.require_hashes(file_hashes(store.manifest), verify)
         return store
 
     @classmethod

@@ -360,8 +360,8 @@ def _open_texts(spec: Spec) -> tuple[TokenStore, list[HeldOutText]]:
 
 @functools.lru_cache
 def _open_verified(path: str) -> TokenStore:
-    """Opens a store and re-reads every byte, once per process; runs of a sweep share theirs."""
-    return TokenStore.open(path, verify="hash")
+    """Opens a store whose every byte this machine has read against its hash; runs of a sweep share theirs."""
+    return TokenStore.open(path, verify="once")
 
 
 def _show_progress(session: Session, done: int) -> None:
