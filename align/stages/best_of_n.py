@@ -19,9 +19,12 @@ from align.training.stage_directory import StageDirectory, StageSpec, stage_spec
 from scaling.accounting.parameters import count_parameters
 from scaling.errors import ConfigError, InterruptedRunError
 from scaling.gin_files import to_dict
-from scaling.run_directory import Status
+from scaling.run_directory import Status, write_json
 from scaling.training import provenance
 from scaling.training.interruption import Interruption
+
+# The curve of every prompt: what is independent in it, since all n choose among the same samples.
+BY_PROMPT = "by_prompt.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +88,7 @@ def run(directory: StageDirectory, config: BestOfNConfig, interruption: Interrup
         parameters = policy.place(parent.parameters())
         samples = meter.sample(parameters, parameters, _stopper(directory, interruption), _cache(directory, meter))
         write_lines(directory.measurements_file, rows(samples, config, meter))
+        write_json(directory.path / BY_PROMPT, by_prompt(samples, config, meter))
         # Drawn once, whatever n.
         drawing, scoring = policy_meter.work(config.meter, parent.config, [meter.row(samples)])
         attempt.finish("completed")
@@ -132,6 +136,20 @@ def rows(samples: Samples, config: BestOfNConfig, meter: PolicyMeter) -> list[di
             | {f"{name}_error": _finite(estimates[name].standard_error) for name in ("gold", "proxy", "length")}
         )
     return curve
+
+
+def by_prompt(samples: Samples, config: BestOfNConfig, meter: PolicyMeter) -> dict[str, Any]:
+    """JSON values: `prompts`, `sizes`, and `gold` and `proxy` as lists [prompt][size], whose means over prompts are the curve."""
+    shape = (-1, config.meter.samples_per_prompt)
+    gold = samples.gold.reshape(shape)
+    proxy = gold if samples.proxy is None else samples.proxy.reshape(shape)
+    curves = {
+        name: np.stack([estimators.expected_reward(proxy, values, n).by_prompt for n in config.sizes], axis=1)
+        for name, values in (("gold", gold), ("proxy", proxy))
+    }
+    return {"prompts": meter.names, "sizes": list(config.sizes)} | {
+        name: curve.tolist() for name, curve in curves.items()
+    }
 
 
 def _finite(value: float) -> float | None:

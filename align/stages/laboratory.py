@@ -77,8 +77,11 @@ class LaboratoryConfig:
       reward: how reward models are trained.
       ladders: proxies; one that is on several ladders is trained once.
       best_of_n: against each proxy.
-      ppo: against each proxy.
-      seeds: of `ppo`.
+      ppo: against each proxy of `ppo_ladders`, for it costs far more than best-of-n.
+      ppo_ladders: some of the proxies; none: all of them.
+      on_gold: once a seed, on the gold reward itself: the ceiling, and runs that are healthy by construction, against which alarms are judged. Where their
+        meters ask for the "study"'s proxy, it is the one with the most members.
+      seeds: of `ppo` and `on_gold`.
       root: the directory of all runs.
     """
 
@@ -89,21 +92,34 @@ class LaboratoryConfig:
     ladders: tuple[ProxyLadder, ...]
     best_of_n: BestOfNConfig
     ppo: tuple[PpoStageConfig, ...] = ()
+    ppo_ladders: tuple[ProxyLadder, ...] = ()
+    on_gold: tuple[PpoStageConfig, ...] = ()
     seeds: tuple[int, ...] = (0,)
     root: str = "runs/laboratory"
 
     def __post_init__(self):
         if not self.ladders:
             raise ConfigError("LaboratoryConfig.ladders is empty", "name at least one ladder of proxies")
+        if others := [proxy.label for proxy in self.climbed if proxy not in self.proxies]:
+            raise ConfigError(
+                f"LaboratoryConfig.ppo_ladders has {len(others)} proxies that are on none of the ladders: {others[0]}",
+                "add them to `ladders`, or leave them out",
+            )
+        if any(stage.gold is None for stage in self.on_gold):
+            raise ConfigError(
+                "LaboratoryConfig.on_gold has a stage without a gold reward",
+                "bind PpoStageConfig.gold, or move it to `ppo`",
+            )
 
     @property
     def proxies(self) -> list[Proxy]:
         """Every proxy, once."""
-        rungs = (
-            itertools.product(ladder.parents, ladder.comparisons, ladder.labels, ladder.members)
-            for ladder in self.ladders
-        )
-        return list(dict.fromkeys(Proxy(*rung) for rung in itertools.chain.from_iterable(rungs)))
+        return _rungs(self.ladders)
+
+    @property
+    def climbed(self) -> list[Proxy]:
+        """The proxies that PPO is run against."""
+        return _rungs(self.ppo_ladders or self.ladders)
 
 
 def planned(config: LaboratoryConfig) -> list[str]:
@@ -159,6 +175,11 @@ def run(
     return statuses | side_by_side.run(list(_policies(config, contexts)), root, processes, interruption)
 
 
+def _rungs(ladders: Iterable[ProxyLadder]) -> list[Proxy]:
+    rungs = (itertools.product(ladder.parents, ladder.comparisons, ladder.labels, ladder.members) for ladder in ladders)
+    return list(dict.fromkeys(Proxy(*rung) for rung in itertools.chain.from_iterable(rungs)))
+
+
 def _parents(config: LaboratoryConfig) -> list[ParentConfig]:
     return list(dict.fromkeys((config.policy, *(proxy.parent for proxy in config.proxies))))
 
@@ -182,11 +203,15 @@ def _reward_models(proxies: Iterable[Proxy]) -> list[tuple[str, Proxy, int]]:
 def _policies(config: LaboratoryConfig, contexts: dict[Proxy, Context]) -> Iterator[NamedStage]:
     for context in contexts.values():
         yield NamedStage("best_of_n", filled(config.best_of_n, context), f"{context.label} best_of_n")
+    largest = contexts[max(config.proxies, key=lambda proxy: proxy.members)]
     for seed in config.seeds:
-        for context in contexts.values():
+        for proxy in config.climbed:
             for stage in config.ppo:
-                name = f"{context.label} {stage.method} beta={stage.controller.beta:g} seed={seed}"
-                yield NamedStage("ppo", seeded(filled(stage, context), seed), name)
+                name = f"{proxy.label} {stage.method} beta={stage.controller.beta:g} seed={seed}"
+                yield NamedStage("ppo", seeded(filled(stage, contexts[proxy]), seed), name)
+        for stage in config.on_gold:
+            name = f"{stage.method} beta={stage.controller.beta:g} seed={seed}"
+            yield NamedStage("ppo", seeded(filled(stage, largest), seed), name)
 
 
 def _collected(config: LaboratoryConfig, labels: Labels, policy: str, interruption: Interruption) -> str:

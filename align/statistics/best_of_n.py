@@ -143,6 +143,8 @@ def kl_from_scores(proxy_PxN: FloatArray, n: int) -> tuple[PromptMean, PromptMea
 
 
 def _kl_of_scores(score_N: FloatArray, n: int) -> tuple[float, float]:
+    if n == 1:
+        return 0.0, 0.0  # the policy itself, to the last bit
     count_L = np.unique(score_N, return_counts=True)[1]
     mass_L = count_L / len(score_N)
     chosen_L = _level_probabilities(mass_L, n)

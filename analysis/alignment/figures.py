@@ -1,12 +1,13 @@
 """The figures of a study of alignment: which there are, and their captions."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import matplotlib
 from matplotlib.figure import Figure
 
 from analysis.alignment import plots
+from analysis.alignment.proxies import AXES, ProxyLaw
 from analysis.alignment.study import AlignmentStudy, Panel
 from analysis.report.figures import STYLE, Drawn, encoded
 from analysis.report.formatting import short
@@ -42,6 +43,33 @@ def _drawn(study: AlignmentStudy) -> Iterator[Drawn]:
             f"The gain in gold reward at one KL of every run, against the parameters of its model, and the closer of a power law and a logarithm with "
             f"its {percent} interval.",
         )  # fmt: skip
+    if study.proxies:
+        yield from _of_proxies(study.proxies, percent)
+
+
+def _of_proxies(laws: Sequence[ProxyLaw], percent: str) -> Iterator[Drawn]:
+    methods = sorted({item.method for item in laws})
+    of_method = {method: [item for item in laws if item.method == method] for method in methods}
+    figure = _grid_figure(len(methods), 3.6)
+    for number, method in enumerate(methods):
+        ax = figure.add_subplot(_rows(len(methods)), _COLUMNS, number + 1)
+        plots.proxy_curves(of_method[method], ax).set(title=method, xlabel="√KL (nats$^{1/2}$)", ylabel=plots.GAIN)
+    figure.tight_layout()
+    yield encoded(
+        figure, "proxy_curves", "The law of each proxy",
+        "Gold reward of the policies that climbed each proxy, and the law fitted to it: from the least accurate proxy (dark) to the most accurate.",
+    )  # fmt: skip
+    axes = [axis for axis in AXES if len({item.axes[axis] for item in laws}) > 1]
+    panels = [(method, name, axis) for method in methods for name in ("alpha", "beta") for axis in axes]
+    figure = Figure((2.9 * len(axes), 2.4 * len(panels) / len(axes)))
+    for number, (method, name, axis) in enumerate(panels):
+        ax = figure.add_subplot(len(panels) // len(axes), len(axes), number + 1)
+        plots.proxy_coefficient(of_method[method], name, axis, ax).set_title(method, fontsize="small")
+    figure.tight_layout()
+    yield encoded(
+        figure, "proxy_coefficients", "Coefficients of the laws against the proxies' axes",
+        f"alpha and beta of each proxy's law with {percent} intervals. Lines join proxies that are alike in all other axes.",
+    )  # fmt: skip
 
 
 def _of_panel(panel: Panel, suffix: str, look: plots.Looks, percent: str) -> Iterator[Drawn]:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
+from analysis.alignment import proxies
 from analysis.laws.result import Estimate
 
 FloatArray = npt.NDArray[np.float64]
@@ -175,6 +176,8 @@ def _of_method(method: pd.DataFrame, reach: float, level: float) -> MethodFronti
         )
     if len(seeds) == 1 and method["setting"].nunique() > 1:
         flags.append("the setting was chosen on the seed that is shown, which flatters methods with many settings")
+    if (count := proxies.count(method)) > 1:
+        flags.append(f"a mean over {count} proxies, good and bad; each has a law of its own")
     if not complete.all():
         flags.append(
             f"{int((~complete).sum())} of {len(seeds)} seeds did not reach d = {reach:.3g} in the chosen setting"

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from html import escape
 
 from align.statistics import multiplicity
+from analysis.alignment import proxies
 from analysis.alignment.figures import panel_name
-from analysis.alignment.proxies import AXES
+from analysis.alignment.proxies import AXES, ProxyLaw
+from analysis.alignment.proxy_trends import Trend
 from analysis.alignment.study import AlignmentStudy, MethodLaw, Panel, SizeLaw
-from analysis.alignment.terminal import proxy_coefficients
+from analysis.alignment.terminal import TRENDS, proxy_law
 from analysis.laws.result import NotFitted
 from analysis.report.figures import Drawn
 from analysis.report.formatting import interval, number, short
@@ -39,7 +41,7 @@ def render(study: AlignmentStudy, figures: Sequence[Drawn], provenance: Provenan
     if study.sizes:
         sections.append(("size", "Gain against size", figure_list(drawn, "gain_by_size") + _sizes(study.sizes)))
     if study.proxies:
-        sections.append(("proxies", "Proxies", _proxies(study)))
+        sections.append(("proxies", "Proxies", _proxies(study, drawn)))
     if study.win_rates:
         sections.append(("win_rates", "Win rates", _win_rates(study)))
     sections.append(("alarms", "Alarms", _alarms(study)))
@@ -135,42 +137,56 @@ def _sizes(sizes: Sequence[SizeLaw]) -> str:
     ) + flag_list(flags)
 
 
-def _proxies(study: AlignmentStudy) -> str:
+def _proxies(study: AlignmentStudy, drawn: dict[str, Drawn]) -> str:
     rows = [
         [
             item.method, short(item.params) if item.params == item.params else "–", *(_axis(item.axes[axis]) for axis in AXES), number(item.accuracy, 3),
-            number(item.best_gain, 3), number(item.best_kl, 3), number(item.final_gain, 3), number(item.final_proxy_gain, 3), proxy_coefficients(item),
+            str(item.runs), f"{number(item.best_gain, 3)}\n{number(item.best_kl, 2)}", f"{number(item.final_gain, 3)}\n{number(item.final_kl, 2)}",
+            number(item.final_proxy_gain, 3), *_with_breaks(proxy_law(item)), _missed(item),
         ]
         for item in study.proxies
     ]  # fmt: skip
     caption = (
-        "One policy against several proxies. Accuracy: on held-out comparisons of the gold reward. Best: the measured policy with the highest gold "
-        "reward; final: the one that went furthest, with what its proxy promised. alpha and beta: of the law of each proxy."
+        "One policy against several proxies. Accuracy: on held-out comparisons, as the gold reward orders them. Best: the measured policy with the highest "
+        "gold reward; last: the one that went furthest, with what its proxy promised; the KL in nats below either. alpha, beta and the KL of the peak: of the "
+        "law of each proxy. Held out: how far, on average, the gold reward lies above what the law of the near half of the points foretold of the others."
     )
     head = [
-        "method",
-        "N",
-        "proxy's N",
-        "pairs",
-        "label noise",
-        "members",
-        "accuracy",
-        "best gain",
-        "at KL",
-        "final gain",
-        "proxy's",
-        "alpha, beta",
-    ]
-    trends = tuple(
-        f"{trend.method}: best gain against {trend.axis.replace('_', ' ')} of {trend.proxies} proxies: Kendall's tau {number(trend.correlation, 2)}, "
-        f"p {number(trend.p_value, 2)}"
-        for trend in study.proxy_trends
+        "method", "N", "proxy's N", "pairs", "label noise", "members", "accuracy", "runs", "best gain", "last gain", "proxy's", "alpha", "beta",
+        "KL of the peak", "held out",
+    ]  # fmt: skip
+    return (
+        figure_list(drawn, "proxy_curves")
+        + paragraph(proxies.in_words(study.proxies))
+        + table(head, rows, range(1, 15), caption)
+        + figure_list(drawn, "proxy_coefficients")
+        + _trends(study.proxy_trends)
     )
-    return table(head, rows, range(1, 11), caption) + flag_list(trends)
+
+
+def _with_breaks(texts: Sequence[str]) -> list[str]:
+    """A value above its interval; three cells even where one says why there is no law."""
+    return [*(text.replace(" [", "\n[") for text in texts), *[""] * (3 - len(texts))]
+
+
+def _missed(item: ProxyLaw) -> str:
+    return "–" if item.check is None else number(item.check.bias, 2)
+
+
+def _trends(found: Sequence[Trend]) -> str:
+    rows = [
+        [
+            trend.method, trend.quantity.replace("_", " "), trend.axis.removeprefix("proxy_").replace("_", " "), str(trend.proxies), str(trend.strata),
+            number(trend.correlation, 2), f"{number(trend.slope, 2)} per {trend.per}", number(trend.p_value, 2), number(trend.adjusted, 2), trend.verdict,
+        ]
+        for trend in found
+    ]  # fmt: skip
+    head = ["method", "of", "against", "proxies", "strata", "tau", "slope", "p", "Holm", "at 5%"]
+    return table(head, rows, (3, 4, 5, 6, 7, 8), TRENDS) if rows else paragraph("No axis took three values.")
 
 
 def _axis(value: float) -> str:
-    return short(value) if value >= 1000 else number(value)
+    return number(value, 2) if 0 < value < 1 else short(value)
 
 
 def _win_rates(study: AlignmentStudy) -> str:

@@ -8,11 +8,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.alignment.dominance import Comparison
+from analysis.alignment.proxies import AXES, ProxyLaw
 from analysis.alignment.study import MethodLaw, Panel, SizeLaw
 from analysis.laws.forms.form import evaluate
 from analysis.laws.result import Result
 from analysis.report.figures import INK
-from analysis.report.plots import BLUE, GREY, MARKERS, ORANGE, PURPLE, VERMILION, count_ticks, grid
+from analysis.report.plots import BLUE, GREY, MARKERS, ORANGE, PURPLE, VERMILION, count_ticks, grid, size_colours
 
 _COLOURS = (BLUE, VERMILION, "#009E73", PURPLE, ORANGE, "#7A5195", "#6B8E23", "#A0522D")
 DISTANCE = "distance from the initial policy, √KL (nats$^{1/2}$)"
@@ -129,5 +130,49 @@ def gain_by_size(item: SizeLaw, look: Looks, ax: Axes) -> Axes:
     ax.fill_between(sizes_G, low_G, high_G, color=INK, alpha=0.12, linewidth=0)
     ax.set(xscale="log", title=f"{item.method}, KL = {item.kl:.3g} nats")
     count_ticks(ax.xaxis)
+    grid(ax)
+    return ax
+
+
+def proxy_curves(laws: Sequence[ProxyLaw], ax: Axes) -> Axes:
+    """The gold reward of one method's policies and the law of each proxy, coloured from the least to the most accurate one."""
+    ordered = sorted(laws, key=lambda item: item.accuracy)
+    labelled = {0, len(ordered) // 2, len(ordered) - 1}
+    for index, (item, colour) in enumerate(zip(ordered, size_colours(len(ordered)), strict=True)):
+        for _, run in item.rows.groupby("run_id"):
+            ax.plot(run["distance"], run["gain"], "o", color=colour, markersize=3, alpha=0.6, markeredgewidth=0)
+        if isinstance(item.law, Result):
+            distance_G = np.linspace(1e-3, float(item.rows["distance"].max()), 80)
+            reward_G = evaluate(item.law.details["form"], item.law.theta[None], np.log(distance_G)[:, None])[0]
+            label = f"{item.accuracy:.2f}" if index in labelled else None
+            ax.plot(distance_G, reward_G, color=colour, linewidth=1.3, label=label)
+    ax.axhline(0, color=GREY, linewidth=0.8)
+    ax.set(xlim=(0, None))
+    ax.legend(title="accuracy", fontsize="x-small", title_fontsize="x-small", frameon=False)
+    grid(ax)
+    return ax
+
+
+def proxy_coefficient(laws: Sequence[ProxyLaw], name: str, axis: str, ax: Axes) -> Axes:
+    """One coefficient of every proxy's law with its interval against an axis; lines join proxies that are alike in all else."""
+    groups: dict[tuple[str, ...], list[ProxyLaw]] = {}
+    for item in laws:
+        if item.estimate(name) is not None and np.isfinite(item.axes[axis]):
+            groups.setdefault(tuple(str(item.axes[other]) for other in AXES if other != axis), []).append(item)
+    joined = [sorted(items, key=lambda item: item.axes[axis]) for items in groups.values() if len(items) > 1]
+    for index, items in enumerate(joined):
+        value_K = np.array([item.axes[axis] for item in items])
+        found_K = np.array([item.estimate(name).value for item in items])
+        ends_Kx2 = np.array([item.estimate(name).interval for item in items])
+        colour = _COLOURS[index % len(_COLOURS)]
+        ax.errorbar(
+            value_K, found_K, yerr=np.abs(ends_Kx2.T - found_K[None, :]), fmt=MARKERS[index % len(MARKERS)], color=colour, linestyle="-", markersize=4,
+            linewidth=1.0, elinewidth=0.8,
+        )  # fmt: skip
+    if axis != "proxy_label_noise":
+        ax.set(xscale="log")
+        count_ticks(ax.xaxis)
+    ax.axhline(0, color=GREY, linewidth=0.8)
+    ax.set(xlabel=axis.removeprefix("proxy_").replace("_", " "), ylabel=name)
     grid(ax)
     return ax

@@ -10,22 +10,19 @@ import numpy as np
 import pandas as pd
 
 from align.statistics import alarms, multiplicity
-from analysis.alignment import against_reference, dominance, frontier, proxies
+from analysis.alignment import against_reference, dominance, fitted_laws, frontier, proxies, proxy_trends
 from analysis.alignment.against_reference import AgainstReference
 from analysis.alignment.dominance import Comparison
 from analysis.alignment.frontier import MethodFrontier
 from analysis.alignment.measurements import Measurements
-from analysis.alignment.proxies import ProxyLaw, Trend
-from analysis.laws import gain_by_size, over_optimisation
-from analysis.laws import over_optimisation_held_out as held_out
-from analysis.laws.errors import TableError
+from analysis.alignment.proxies import ProxyLaw
+from analysis.alignment.proxy_trends import Trend
+from analysis.laws import gain_by_size
 from analysis.laws.gain_by_size import GainBySize
 from analysis.laws.over_optimisation_held_out import HeldOut
 from analysis.laws.result import NotFitted, Result, finite
 
 SCHEMA_VERSION = 1
-# Kind of run -> the form of its law; kinds of offline preference losses have Rafailov et al.'s.
-_FORMS = {"best_of_n": "best_of_n", "ppo": "rl"}
 # Below this share of held-out points inside 90% intervals a law is not to be trusted beyond its data.
 _FEWEST_COVERED = 0.5
 
@@ -167,7 +164,7 @@ class AlignmentStudy:
                 for item in self.sizes
             ],
             "proxies": [item.to_json() for item in self.proxies],
-            "proxy_trends": [dataclasses.asdict(item) for item in self.proxy_trends],
+            "proxy_trends": [item.to_json() for item in self.proxy_trends],
             "alarms": [dataclasses.asdict(item) for item in self.alarms],
             "win_rates": [item.to_json(self.options.level) for item in self.win_rates],
             "objections": list(self.objections),
@@ -183,21 +180,17 @@ def study(measurements: Measurements, options: Options = Options()) -> Alignment
         Panel(name, params, frame, frontier.of_panel(frame, options.level), comparisons, _laws(frame, options, rng))
         for ((name, params), frame), comparisons in zip(groups, compared, strict=True)
     ]
-    of_proxies = proxies.of_frame(measurements.frame, law_form, options.draws, options.level, rng)
+    of_proxies = proxies.of_frame(measurements.frame, options.draws, options.level, rng)
     return AlignmentStudy(
         measurements,
         panels,
         _size_laws(measurements.frame, options.level),
-        *of_proxies,
+        of_proxies,
+        proxy_trends.trends(of_proxies, rng),
         _alarms(measurements.frame),
         against_reference.read(measurements, options.level),
         options,
     )
-
-
-def law_form(kind: str) -> str:
-    """Which of :data:`analysis.laws.over_optimisation.FORMS` describes runs of a kind."""
-    return _FORMS.get(kind, "direct_alignment")
 
 
 def _laws(panel: pd.DataFrame, options: Options, rng: np.random.Generator) -> list[MethodLaw]:
@@ -206,27 +199,9 @@ def _laws(panel: pd.DataFrame, options: Options, rng: np.random.Generator) -> li
     for name, method in panel.groupby("method"):
         if method["distance"].max() == 0 or proxies.several(method):
             continue  # Each proxy has a law of its own (proxies.py).
-        table = _law_table(method)
-        form = law_form(method["kind"].iloc[0])
-        try:
-            law = over_optimisation.fit(table, form, options.draws, options.level, rng)
-        except TableError as error:
-            form_of = over_optimisation.FORMS[form]
-            found.append(MethodLaw(name, NotFitted(form_of.name, form_of.equation, form_of.source, error.what), None))
-            continue
-        try:
-            check = held_out.predict_beyond(table, form, level=options.level, rng=rng)
-        except TableError:
-            check = None  # too few points on one side of the cut
-        found.append(MethodLaw(name, law, check))
+        fitted = fitted_laws.fit(method, options.draws, options.level, rng)
+        found.append(MethodLaw(name, fitted.law, fitted.check))
     return found
-
-
-def _law_table(method: pd.DataFrame) -> pd.DataFrame:
-    """Rows as laws want them; reported errors weigh only where every point has one."""
-    table = method[["kl", "gain", "run_id"]].rename(columns={"gain": "gold_reward", "run_id": "cluster"})
-    error = method["gold_error"]
-    return table.assign(gold_reward_error=error) if (error[method["kl"] > 0] > 0).all() else table
 
 
 def _size_laws(frame: pd.DataFrame, level: float) -> list[SizeLaw]:

@@ -3,15 +3,23 @@
 import textwrap
 from collections.abc import Iterator
 
+import numpy as np
+
 from align.statistics import multiplicity
+from analysis.alignment import proxies
 from analysis.alignment.figures import panel_name
 from analysis.alignment.measurements import Measurements
 from analysis.alignment.proxies import AXES, ProxyLaw
 from analysis.alignment.study import AlignmentStudy, MethodLaw, Panel, SizeLaw
-from analysis.laws.result import NotFitted
+from analysis.laws.result import NotFitted, Result
 from analysis.report.formatting import interval, number, short
 
 _WIDTH = 110
+TRENDS = (
+    "Only proxies that are alike in all other axes are compared (strata; accuracy: all). tau: Kendall's, within strata. slope: least squares within strata, "
+    "per doubling of size, comparisons or members, per 0.1 of label noise or accuracy. p: by permutation within strata; Holm: over all trends that could "
+    "have been found."
+)
 
 
 def describe_table(measurements: Measurements) -> Iterator[str]:
@@ -115,28 +123,45 @@ def _proxies(study: AlignmentStudy) -> Iterator[str]:
         return
     yield ""
     yield (
-        f"{'method':14}{'proxy':>10}{'pairs':>8}{'noise':>7}{'members':>9}{'accuracy':>10}{'best gain':>11}{'at KL':>8}{'final gain':>12}"
-        f"{'its proxy gain':>16}   alpha, beta"
+        f"{'method':12}{'proxy':>7}{'pairs':>7}{'noise':>7}{'members':>8}{'accuracy':>9}{'runs':>5}{'best gain':>11}{'at KL':>7}{'last gain':>11}"
+        f"{'at KL':>7}{'proxy':>7}  {'alpha':24}{'beta':24}{'KL of the peak':22}"
     )
     for item in study.proxies:
         size, pairs, noise, members = (item.axes[axis] for axis in AXES)
         yield (
-            f"{item.method:14}{short(size):>10}{short(pairs):>8}{number(noise, 2):>7}{number(members):>9}{number(item.accuracy, 3):>10}"
-            f"{number(item.best_gain, 3):>11}{number(item.best_kl, 3):>8}{number(item.final_gain, 3):>12}{number(item.final_proxy_gain, 3):>16}   "
-            f"{proxy_coefficients(item)}"
+            f"{item.method:12}{short(size):>7}{short(pairs):>7}{number(noise, 2):>7}{short(members):>8}{number(item.accuracy, 2):>9}{item.runs:>5}"
+            f"{number(item.best_gain, 3):>11}{number(item.best_kl, 2):>7}{number(item.final_gain, 3):>11}{number(item.final_kl, 2):>7}"
+            f"{number(item.final_proxy_gain, 2):>7}  {''.join(f'{text:24}' for text in proxy_law(item))}"
         )
+    yield from _wrapped(proxies.in_words(study.proxies), "  ")
+    yield ""
+    yield f"{'trend over proxies':58}{'proxies':>8}{'strata':>7}{'tau':>7}{'slope':>9}{'p':>8}{'Holm':>8}  verdict at 5%"
     for trend in study.proxy_trends:
+        name = f"{trend.method}: {trend.quantity.replace('_', ' ')} against {trend.axis.replace('_', ' ')}"
         yield (
-            f"  {trend.method}: best gain against {trend.axis.replace('_', ' ')} of {trend.proxies} proxies: Kendall's tau {number(trend.correlation, 2)}, "
-            f"p {number(trend.p_value, 2)}"
+            f"{name:58}{trend.proxies:>8}{trend.strata:>7}{number(trend.correlation, 2):>7}{number(trend.slope, 2):>9}{number(trend.p_value, 2):>8}"
+            f"{number(trend.adjusted, 2):>8}  {trend.verdict}"
         )
+    yield from _wrapped(TRENDS, "  ")
 
 
-def proxy_coefficients(item: ProxyLaw) -> str:
-    """The two coefficients of a proxy's law with their intervals, or why there are none."""
+def proxy_law(item: ProxyLaw) -> tuple[str, ...]:
+    """alpha, beta and the KL of the peak with their intervals, or why there are none."""
     if isinstance(item.law, NotFitted):
-        return item.law.flags[0]
-    return ", ".join(f"{number(value.value, 3)} {interval(value, 2)}" for value in item.law.parameters.values())
+        return (item.law.flags[0],)
+    coefficients = (item.law.parameters[name] for name in ("alpha", "beta"))
+    return (*(f"{number(value.value, 3)} {interval(value, 2)}" for value in coefficients), peak_kl(item.law))
+
+
+def peak_kl(law: Result) -> str:
+    """Where the fitted reward turns, in nats with its interval."""
+    peak = law.derived["peak_distance"]
+    if not np.isfinite(peak.value):
+        return "never turns"
+    if peak.value <= 0:
+        return "falls from the start"
+    low, high = (number(end**2, 2) if np.isfinite(end) else "∞" for end in peak.interval)
+    return f"{number(peak.value**2, 2)} [{low}, {high}]"
 
 
 def _win_rates(study: AlignmentStudy) -> Iterator[str]:

@@ -63,17 +63,19 @@ def fit(
     level: float = 0.9,
     rng: np.random.Generator | None = None,
     response: str = "gold_reward",
+    unit: str = "runs",
 ) -> Result:
     """Fits R(d) of one reward model.
 
     Args:
       frame: rows with `kl` in nats (or `n` for best-of-n, whose KL is known) and the response, the initial policy's subtracted; optionally
-        `cluster` (policies of one training run) and `<response>_error` (standard errors, which weigh the points).
+        `cluster` (policies of one training run, or what one prompt says of several n) and `<response>_error` (standard errors, which weigh the points).
       method: `best_of_n`, `rl` or `direct_alignment`.
       replicates: draws of the parameters, for bands.
       level: coverage of the intervals.
       rng: of the draws.
       response: the column of the reward; `win_rate` for direct alignment as Rafailov et al. fit it.
+      unit: what the clusters are, for words and flags: "runs", or "prompts" of a single run.
 
     Returns:
       The law. `derived` holds the peak (`peak_distance`, `peak_reward`); the flags say where it lies beyond the data, or nowhere.
@@ -81,11 +83,16 @@ def fit(
     Raises:
       TableError: columns are missing, an error is not positive or fewer than four points have left the initial policy.
     """
-    return fit_points(points(frame, method, response), method, replicates, level, rng)
+    return fit_points(points(frame, method, response), method, replicates, level, rng, unit)
 
 
 def fit_points(
-    table: Points, method: str, replicates: int = 400, level: float = 0.9, rng: np.random.Generator | None = None
+    table: Points,
+    method: str,
+    replicates: int = 400,
+    level: float = 0.9,
+    rng: np.random.Generator | None = None,
+    unit: str = "runs",
 ) -> Result:
     """As :func:`fit`, of points that were read already."""
     rng = np.random.default_rng(0) if rng is None else rng
@@ -95,7 +102,7 @@ def fit_points(
     cluster_K = table.cluster_K if table.clusters > 1 else np.arange(len(table.distance_K))
     solved = clustered.fit(x_KxP, table.reward_K, table.weight_K, cluster_K)
     derived, beyond = _peak(form, solved, table.distance_K, level)
-    method_in_words = f"t interval, CR2 over {solved.clusters} {'runs' if table.clusters > 1 else 'points'}"
+    method_in_words = f"t interval, CR2 over {solved.clusters} {unit if table.clusters > 1 else 'points'}"
     parameters = {
         name: Estimate(float(value), solved.interval(contrast_P, level), level, method_in_words)
         for name, value, contrast_P in zip(form.names, solved.theta_P, np.eye(2), strict=True)
@@ -104,7 +111,7 @@ def fit_points(
     return Result(
         name=form.name, form=form.equation, source=form.source, parameters=parameters, derived=derived,
         objective=float(table.weight_K @ solved.residual_K**2), objective_name="weighted sum of squared residuals", certificate=certificate,
-        flags=(*certificate.objections, *_flags(table), *beyond), run_ids=(), theta=solved.theta_P, replicates=solved.draws(replicates, rng),
+        flags=(*certificate.objections, *_flags(table, unit), *beyond), run_ids=(), theta=solved.theta_P, replicates=solved.draws(replicates, rng),
         predictor=fitting.predictor_of(form), level=level,
         details={"residual": solved.residual_K, "form": form, "points": table, "fit": solved},
     )  # fmt: skip
@@ -217,9 +224,13 @@ def _peak_reward(
     return Estimate(reward, (low, np.inf), level, "the least that the curve reaches within the data; no upper end")
 
 
-def _flags(table: Points) -> tuple[str, ...]:
+def _flags(table: Points, unit: str) -> tuple[str, ...]:
     flags = []
-    if table.clusters == 1:
+    if unit == "prompts":
+        flags.append(
+            f"one run: intervals are over its {table.clusters} prompts, and what another policy or proxy of its kind would give is not in them"
+        )
+    elif table.clusters == 1:
         flags.append(
             "one run: its points are taken as independent, and what other seeds would give is not in the intervals"
         )

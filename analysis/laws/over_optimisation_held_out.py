@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy import stats
 
 from analysis.laws import over_optimisation
 from analysis.laws.errors import TableError
@@ -107,6 +108,60 @@ def predict_beyond(
         variance_K + _of_a_point(variance_K, table.kept(near_K), beyond, solved.residual_variance)
     )
     return HeldOut(cut, law, beyond, predicted_K, predicted_K - half_K, predicted_K + half_K, level)
+
+
+def predict_mean_beyond(
+    frame: pd.DataFrame,
+    method: str,
+    cut: float | None = None,
+    level: float = 0.9,
+    rng: np.random.Generator | None = None,
+    response: str = "gold_reward",
+) -> HeldOut:
+    """The same where every cluster is measured at the same distances, as the prompts of one best-of-n are: the mean over clusters is predicted.
+
+    A fit to such points is the mean of the clusters' own fits, so what it misses beyond the cut is the mean of what these miss, and its interval a
+    t interval over clusters, whatever the points of one have in common.
+
+    Args:
+      frame: as for :func:`predict_beyond`, with a column `cluster`.
+      method: likewise.
+      cut: likewise; None takes the median of the distinct distances.
+      level: of the intervals of the measured means around the predicted ones.
+      rng: likewise.
+      response: likewise.
+
+    Raises:
+      TableError: as for the fit, a cluster lacks a distance, or there are fewer than three distances up to the cut or none beyond it.
+    """
+    table = over_optimisation.points(frame, method, response)
+    distance_D, place_K = np.unique(table.distance_K, return_inverse=True)
+    if len(place_K) != len(distance_D) * table.clusters or table.clusters < 2:
+        raise TableError("the clusters are not measured at the same distances", "predict their points instead")
+    reward_CxD = np.full((table.clusters, len(distance_D)), np.nan)
+    reward_CxD[table.cluster_K, place_K] = table.reward_K
+    cut = float(np.median(distance_D)) if cut is None else cut
+    near_D = distance_D <= cut
+    if not np.isfinite(reward_CxD).all() or near_D.all() or near_D.sum() < 3:
+        raise TableError(
+            f"{int(near_D.sum())} of {len(distance_D)} distances lie up to d = {cut:.3g}",
+            "choose a cut with at least three distances before it and one beyond it",
+        )
+    law = over_optimisation.fit_points(table.kept(near_D[place_K]), method, 0, level, rng, "prompts")
+    x_DxP = forms.basis(law.details["form"], distance_D)
+    theta_CxP = np.linalg.lstsq(x_DxP[near_D], reward_CxD[:, near_D].T, rcond=None)[0].T
+    missed_CxF = reward_CxD[:, ~near_D] - theta_CxP @ x_DxP[~near_D].T
+    half_F = stats.t.ppf((1 + level) / 2, table.clusters - 1) * _error_of_mean(missed_CxF)
+    measured_F, errors_F = reward_CxD[:, ~near_D].mean(axis=0), _error_of_mean(reward_CxD[:, ~near_D])
+    predicted_F = measured_F - missed_CxF.mean(axis=0)
+    beyond = Points(
+        distance_D[~near_D], measured_F, np.ones(len(measured_F)), errors_F, np.zeros(len(measured_F), np.int64)
+    )
+    return HeldOut(cut, law, beyond, predicted_F, predicted_F - half_F, predicted_F + half_F, level)
+
+
+def _error_of_mean(value_CxF: FloatArray) -> FloatArray:
+    return value_CxF.std(axis=0, ddof=1) / np.sqrt(len(value_CxF))
 
 
 def _of_a_point(variance_K: FloatArray, near: Points, beyond: Points, residual_variance: float) -> FloatArray:

@@ -12,8 +12,9 @@ from align.stages import laboratory as stages
 from align.stages.best_of_n import BestOfNConfig
 from align.stages.collecting import CollectConfig
 from align.stages.laboratory import LaboratoryConfig, ProxyLadder
-from align.stages.ppo_config import PpoStageConfig
+from align.stages.ppo_config import PpoStageConfig, ValueConfig
 from align.stages.reward import RewardStageConfig
+from align.stages.study_context import Context
 from align.stages.supervised import SupervisedConfig
 from align.training.stage_directory import StageDirectory
 from scaling.errors import ConfigError, DataError
@@ -55,6 +56,30 @@ def test_a_proxy_on_several_ladders_is_one_proxy(laboratory, tmp_path):
     assert len(names) == len(set(names)) == 1 + 2 + 4 + 4 + 4
     with pytest.raises(ConfigError, match="ProxyLadder.comparisons is empty"):
         ProxyLadder((laboratory.base,), ())
+
+
+def test_ppo_may_climb_some_proxies_and_the_gold_score_itself(laboratory, tmp_path):
+    """Best-of-n against all four, PPO against one of them twice, and twice on the gold reward, measured beside by the ensemble."""
+    config = tiny(laboratory.base, laboratory, tmp_path)
+    on_gold = dataclasses.replace(
+        config.ppo[0], reward=RewardModelsConfig(), gold=config.ppo[0].meter.gold, value=ValueConfig(start="policy")
+    )
+    some = ProxyLadder((laboratory.base,), (8,), (EXACT,))
+    config = dataclasses.replace(config, ppo_ladders=(some,), on_gold=(on_gold,), seeds=(0, 1))
+    names = [name for name in stages.planned(config) if "best_of_n" in name or "ppo" in name]
+    base = laboratory.base.path.rpartition("/")[2]
+    assert names[4:] == [
+        f"{base} 8 pairs none ppo beta=0.1 seed=0", "ppo on gold beta=0.1 seed=0",
+        f"{base} 8 pairs none ppo beta=0.1 seed=1", "ppo on gold beta=0.1 seed=1",
+    ]  # fmt: skip
+    policies = stages._policies(config, {proxy: Context(proxy.label, "", (proxy.label,)) for proxy in config.proxies})
+    measured = {stage.name: stage.config.meter.proxy.members for stage in policies}
+    assert measured["ppo on gold beta=0.1 seed=0"] == (f"{base} 16 pairs none x2",)
+    elsewhere = ProxyLadder((laboratory.base,), (32,), (EXACT,))
+    with pytest.raises(ConfigError, match="1 proxies that are on none of the ladders: .* 32 pairs none"):
+        dataclasses.replace(config, ppo_ladders=(elsewhere,))
+    with pytest.raises(ConfigError, match="on_gold has a stage without a gold reward"):
+        dataclasses.replace(config, on_gold=config.ppo)
 
 
 @pytest.mark.slow

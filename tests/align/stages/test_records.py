@@ -3,9 +3,10 @@
 import json
 import pathlib
 
+import numpy as np
 import pytest
 
-from align.stages.best_of_n import BestOfNConfig
+from align.stages.best_of_n import BY_PROMPT, BestOfNConfig
 from align.stages.ppo_config import PpoStageConfig, ValueConfig
 from align.stages.preference_config import PreferenceStageConfig
 from scaling.accounting.flops import CONVENTIONS
@@ -31,6 +32,10 @@ def test_best_of_n_draws_and_scores(laboratory):
     config = BestOfNConfig(laboratory.policy, laboratory.meter(), sizes=(1, 2), training=small_stages.training())
     directory, _ = small_stages.run("best_of_n", config, laboratory.root)
     assert spent(directory.path) == {"flops_generation", "flops_measuring"}
+    rows = [json.loads(line) for line in directory.measurements_file.read_text().splitlines()]
+    by_prompt = json.loads((directory.path / BY_PROMPT).read_text())
+    assert np.shape(by_prompt["gold"]) == (8, 2) and by_prompt["sizes"] == [1, 2] and rows[0]["kl"] == 0.0
+    np.testing.assert_allclose(np.mean(by_prompt["gold"], axis=0), [row["gold"] for row in rows])
 
 
 def test_a_cached_reference_is_a_preparation(laboratory, tmp_path):

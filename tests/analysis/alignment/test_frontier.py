@@ -6,6 +6,7 @@ import pytest
 
 from align.statistics import best_of_n
 from analysis.alignment import frontier, measurements
+from analysis.alignment.proxies import AXES
 from tests.analysis.alignment import runs
 
 
@@ -21,6 +22,8 @@ def table(rows):
         step=frame.index,
         n=np.nan,
         kind="ppo",
+        proxy=np.nan,
+        **{axis: np.nan for axis in AXES},
     )
 
 
