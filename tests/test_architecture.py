@@ -23,6 +23,7 @@ ALLOWED = {
         "scaling.data.store",
         "scaling.distributed",
         "scaling.errors",
+        "scaling.extras",
         "scaling.gin_files",
         "scaling.mirrors",
         "scaling.models.config",

@@ -7,9 +7,9 @@ from typing import Any
 
 from launch.mirrors.content import RunContent
 from launch.mirrors.mirror import Exported
-from scaling.mirrors.extras import require
+from scaling.extras import require
 
-EXTRA = "mlflow"
+_USER = "a mirror in MLflow"
 DATABASE = "mlflow.db"
 
 # Our run id, and how far the run was exported, kept in the store itself.
@@ -38,8 +38,8 @@ class MlflowMirror:
         """
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-        self._mlflow = require("mlflow", EXTRA)
-        self._entities = require("mlflow.entities", EXTRA)
+        self._mlflow = require("mlflow", _USER)
+        self._entities = require("mlflow.entities", _USER)
         uri = tracking_uri or f"sqlite:///{os.path.join(os.path.abspath(output), DATABASE)}"
         self._client = self._mlflow.MlflowClient(tracking_uri=uri)
         self._experiments = {found.name: found.experiment_id for found in self._client.search_experiments()}

@@ -13,7 +13,7 @@ from launch.search_config import Search
 from launch.tuning.objective import Score
 from launch.tuning.space import Space
 from launch.tuning.trials import Trial
-from scaling.errors import ConfigError
+from scaling import extras
 
 if TYPE_CHECKING:
     import optuna
@@ -151,12 +151,7 @@ def require_optuna() -> None:
     Raises:
       ConfigError: it is not installed.
     """
-    try:
-        import optuna
-    except ImportError as error:
-        raise ConfigError(
-            "launch.search needs Optuna, which is not installed", "pip install -c requirements.lock optuna==5.0.0"
-        ) from error
+    optuna = extras.require("optuna", "launch.search")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 

@@ -5,9 +5,9 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from scaling.mirrors.extras import require
+from scaling.extras import require
 
-EXTRA = "tensorboard"
+_USER = "a mirror in TensorBoard"
 
 
 class TensorBoardRun:
@@ -24,9 +24,9 @@ class TensorBoardRun:
           ConfigError: tensorboardX is not installed.
         """
         # The writer itself and not SummaryWriter, which keeps a thread and an exit handler for each run until the process ends.
-        self._events = require("tensorboardX.event_file_writer", EXTRA)
-        self._protocol = require("tensorboardX.proto.event_pb2", EXTRA)
-        self._summaries = require("tensorboardX.summary", EXTRA)
+        self._events = require("tensorboardX.event_file_writer", _USER)
+        self._protocol = require("tensorboardX.proto.event_pb2", _USER)
+        self._summaries = require("tensorboardX.summary", _USER)
         pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
         self._writer = self._events.EventsWriter(os.path.join(folder, "events"), suffix)
 

@@ -5,9 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from scaling.errors import ConfigError
-from scaling.mirrors.extras import require
-
-EXTRA = "wandb"
+from scaling.extras import require
 
 Mode = Literal["offline", "online"]
 
@@ -57,7 +55,7 @@ class WandbRun:
           ConfigError: wandb is not installed, or this machine is not logged in.
           wandb.errors.CommError: the service does not answer in time.
         """
-        wandb = require("wandb", EXTRA)
+        wandb = require("wandb", "a mirror in Weights & Biases")
         settings = wandb.Settings(
             silent=True,
             console="off",

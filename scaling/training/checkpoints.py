@@ -1,7 +1,6 @@
 """Orbax checkpoints of the training state: asynchronous, atomic, kept by policy, restored on any mesh."""
 
 import contextlib
-import importlib
 import logging
 import os
 import shutil
@@ -14,7 +13,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from scaling import distributed
+from scaling import distributed, extras
 from scaling.errors import CheckpointError, OutputError
 from scaling.run_directory import is_remote
 
@@ -58,7 +57,8 @@ class Checkpoints:
           read_only: makes and removes nothing; another process may be saving there, and its unfinished checkpoint looks like a leftover.
         """
         if is_remote(directory):
-            _require_bucket_client(directory)
+            # Orbax asks a bucket about itself through Google's client, which nothing else needs, and fails late and at length without it.
+            extras.require("google.cloud.storage", f"a bucket such as {directory}", "google-cloud-storage")
         # Orbax refuses relative paths, and only when it writes.
         self._directory = epath.Path(directory if is_remote(directory) else os.path.abspath(directory))
         keeping = [preservation_policy.LatestN(max(1, keep))]
@@ -157,17 +157,6 @@ class Checkpoints:
                     f"{stored.get(name, 'absent')} there and {expected.get(name, 'absent')} in the configuration",
                     "restore it with the configuration in its own run directory",
                 )
-
-
-def _require_bucket_client(directory: epath.PathLike) -> None:
-    """Orbax asks a bucket about itself through Google's client, which nothing else needs, and fails late and at length without it."""
-    try:
-        importlib.import_module("google.cloud.storage")
-    except ImportError as error:
-        raise CheckpointError(
-            f"checkpoints in {directory} need the package google-cloud-storage",
-            "pip install -c requirements.lock google-cloud-storage==3.17.1",
-        ) from error
 
 
 def _shapes(tree: TrainState) -> dict[str, tuple[int, ...]]:

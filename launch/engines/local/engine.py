@@ -83,7 +83,8 @@ class LocalEngine:
         self.make_slots()
         if self.name == LocalEngine.name and importlib.util.find_spec("distributed") is None:
             raise ConfigError(
-                "the local engine needs distributed, which is not installed", "pip install -e ., or use --engine=serial"
+                "the local engine needs distributed, which is not installed",
+                "pip install --no-deps -r requirements.lock, or use --engine=serial",
             )
 
     def plan(self, jobs: Sequence[Job], sweep_id: str, root: str) -> Submission:

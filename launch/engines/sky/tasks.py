@@ -10,7 +10,7 @@ import yaml
 from launch.engines.sky.hardware import Hardware
 
 # What Orbax asks a bucket by; not in the lock, because nothing on a disk needs it. The extra `bucket` of setup.py has the same version.
-_BUCKET_CLIENT = "google-cloud-storage==3.17.1"
+_BUCKET_CLIENT = "google-cloud-storage"
 
 # Made on every host by `setup`; the images come with an older Python than the project's.
 _PYTHON = "~/venv/bin/python"
@@ -122,15 +122,15 @@ def _checkout(request: Request) -> dict[str, Any]:
 
 
 def _setup(extra: str) -> str:
-    # --no-deps: the lock is complete, and what tensorflow-text asks for would be installed over tensorflow-cpu. The accelerator's libraries are not
-    # in the lock; the second command takes those that fit it.
+    # --no-deps: the lock is complete, and what tensorflow-text asks for would be installed over tensorflow-cpu. The accelerator's libraries are in a
+    # lock of their own.
     return f"""\
 set -e
 curl -LsSf https://astral.sh/uv/install.sh | sh
 export PATH="$HOME/.local/bin:$PATH"
 uv venv --python 3.11 --allow-existing ~/venv
 uv pip install --python {_PYTHON} --no-deps -r requirements.lock
-uv pip install --python {_PYTHON} -c requirements.lock "jax[{extra}]" {_BUCKET_CLIENT}
+uv pip install --python {_PYTHON} -c requirements-extras.lock "jax[{extra}]" {_BUCKET_CLIENT}
 uv pip install --python {_PYTHON} --no-deps --no-build-isolation -e .
 """
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from launch.engines.engine import Job, Submission
 from launch.engines.slurm.task import RunTask
 from launch.jobs import makespan
-from scaling import run_directory
+from scaling import extras, run_directory
 from scaling.errors import ConfigError
 
 _COMMANDS = ("sbatch", "srun", "squeue", "scancel", "scontrol")
@@ -100,7 +100,7 @@ class SlurmEngine:
         Raises:
           ConfigError: one of them is missing, or the root is in a bucket and there is no `folder`.
         """
-        _require_submitit()
+        extras.require("submitit", "the Slurm engine")
         self._folder(root, "")
         missing = [command for command in _COMMANDS if shutil.which(command) is None]
         if missing:
@@ -115,7 +115,7 @@ class SlurmEngine:
         Raises:
           ConfigError: submitit, which writes their text, is not installed.
         """
-        _require_submitit()
+        extras.require("submitit", "the Slurm engine")
         from launch.engines.slurm import arrays
 
         folder = self._folder(root, sweep_id)
@@ -211,15 +211,6 @@ class SlurmEngine:
 def _require(condition: bool, what: str, remedy: str) -> None:
     if not condition:
         raise ConfigError(f"SlurmEngine.{what}", remedy)
-
-
-def _require_submitit() -> None:
-    try:
-        import submitit  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(
-            "the Slurm engine needs submitit, which is not installed", "pip install submitit==1.5.4, the extra slurm"
-        ) from error
 
 
 def _run(command: Sequence[str]) -> str | None:
