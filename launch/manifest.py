@@ -33,6 +33,7 @@ class ManifestRun:
       group: runs of one group share a compiled step.
       parameters: total.
       own_flops, seconds, memory_bytes: as predicted; see :class:`launch.plan.PlannedRun`.
+      population: equal for runs of a group that may train side by side; empty where a manifest does not say.
     """
 
     run_id: str
@@ -44,6 +45,7 @@ class ManifestRun:
     own_flops: float
     seconds: float
     memory_bytes: float
+    population: str = ""
 
     @property
     def run_ids(self) -> tuple[str, ...]:
@@ -220,6 +222,7 @@ def _manifest_run(run: PlannedRun) -> ManifestRun:
         own_flops=run.own_flops,
         seconds=run.seconds,
         memory_bytes=run.memory_bytes,
+        population=run.population,
     )
 
 

@@ -12,7 +12,7 @@ from scaling.accounting import flops, parameters
 from scaling.data.store import TokenStore
 from scaling.errors import ConfigError, DataError
 from scaling.run_config import RunConfig, canonical_json
-from scaling.run_directory import specs_of
+from scaling.run_directory import Spec, specs_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +30,7 @@ class PlannedRun:
       memory_bytes: predicted peak of one device; see :mod:`launch.memory`.
       epochs: how often the longest horizon passes over the training text.
       group: name of the group that shares its compiled step.
+      population: equal for runs of a group that may train side by side (:mod:`scaling.training.population.grouping`).
     """
 
     point: expand.Point
@@ -42,6 +43,7 @@ class PlannedRun:
     memory_bytes: float
     epochs: float
     group: str
+    population: str
 
     @property
     def run_id(self) -> str:
@@ -132,6 +134,7 @@ def _planned(
     horizon = config.steps * config.batch_tokens
     # Evaluation is a forward pass, a third of a training step, over all held-out text for each finished model.
     work_tokens = own_tokens + len(unit.models) * _held_out_tokens(config, stores) / 3
+    group = _group_name(config)
     windows = stores.open(config.data.store).split(config.data.split).num_windows(config.data.sequence_length)
     return PlannedRun(
         point=point,
@@ -143,7 +146,8 @@ def _planned(
         seconds=work_tokens * rates.seconds_per_token(total, per_token["6nd_head_attention"]),
         memory_bytes=memory.run_bytes(config),
         epochs=horizon / (windows * config.data.sequence_length),
-        group=_group_name(config),
+        group=group,
+        population=_population(group, unit.specs[0]),
     )
 
 
@@ -223,6 +227,12 @@ def _group_name(config: RunConfig) -> str:
     model = config.model
     size = f"{model.family}-{model.width}x{model.depth}-b{config.batch_size}x{config.data.sequence_length}"
     return f"{size}-{_digest(shape)[:4]}"
+
+
+def _population(group: str, spec: Spec) -> str:
+    """A hash of what members of a population have in common beside their group: kind, stores, first and last step."""
+    stores = [spec.stores.train, *spec.stores.held_out]
+    return _digest([group, spec.kind, stores, spec.first_step, spec.last_step])
 
 
 def _digest(value: object) -> str:

@@ -1,6 +1,7 @@
 """Plans: run ids, groups, checks and the cut into jobs and shares."""
 
 import dataclasses
+import itertools
 import shutil
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from launch import jobs, states
 from launch import plan as planning
 from launch.engines.engine import Job
+from launch.manifest import ManifestRun
 from launch.rates import STARTUP_SECONDS, Rates
 from scaling import run_directory
 from scaling.errors import ConfigError, DataError
@@ -140,6 +142,76 @@ def test_a_long_group_is_split_so_that_slots_finish_together(lab):
 
 def test_a_short_group_stays_one_process(lab):
     assert len(jobs.jobs_of(planned(lab, {"only": [0.5] * 8}), slots=2)) == 1
+
+
+GRID = """
+sweep_config.Sweep.parts = (@sweep_config.Part(),)
+sweep_config.Part.axes = (@shape/sweep_config.Zip(), @horizon/sweep_config.Grid(), @rate/sweep_config.Grid(), @seed/sweep_config.Grid())
+shape/sweep_config.Zip.bindings = ("WIDTH", "BRANCHES")
+shape/sweep_config.Zip.rows = ((16, ()), (32, ()), (16, (3_200, 6_400)))
+horizon/sweep_config.Grid.binding = "RunConfig.batch_size"
+horizon/sweep_config.Grid.values = (2, 4)
+rate/sweep_config.Grid.binding = "ScheduleConfig.peak"
+rate/sweep_config.Grid.values = (0.001, 0.002)
+seed/sweep_config.Grid.binding = "RunConfig.seed"
+seed/sweep_config.Grid.values = (0, 1)
+"""
+
+
+def test_a_plan_knows_which_runs_the_trainer_takes_side_by_side(lab):
+    """The plan's hash, made without JAX, cuts frozen runs into the populations of scaling.training.population.grouping: sizes, batches, kinds and horizons
+    part them, rates and seeds do not."""
+    from scaling.training.population import grouping
+
+    plan = lab.plan(GRID)
+    assert len(plan.runs) == 24
+    directories = [
+        run_directory.freeze(lab.root, run.loaded, run.unit.specs[0].stores, tags=run.point.tags)[0]
+        for run in plan.runs
+    ]
+    expected: dict[tuple[str, str], set[str]] = {}
+    for run in plan.runs:
+        expected.setdefault((run.group, run.population), set()).add(run.run_id)
+    found = grouping.grouped(directories, 16)
+    assert [{directory.path.name for directory in population} for population in found] == list(expected.values())
+    assert [len(population) for population in found] == [4] * 6
+
+
+def alike(seconds: dict[str, list[float]]) -> list[ManifestRun]:
+    """Runs of one group in populations with given predicted seconds."""
+    flat = [(population, value) for population, values in seconds.items() for value in values]
+    return [
+        ManifestRun(f"run{number * 37 % 101:03d}", (), "", {}, "group", 1, 1.0, value, 1.0, population)
+        for number, (population, value) in enumerate(flat)
+    ]
+
+
+def test_runs_that_may_train_side_by_side_stay_in_one_job():
+    """Twelve horizons of four seeds on two slots: no population is as long as a piece may be, so each is whole in one of the eight jobs, its runs one after
+    another; dealt by length alone, each would be in four."""
+    runs = alike({f"horizon{n:02d}": [float(n)] * 4 for n in range(10, 22)})
+    population = {run.run_id: run.population for run in runs}
+    cut = jobs.jobs_of(runs, slots=2)
+    assert len(cut) == 8 and sorted(name for job in cut for name in job.run_ids) == sorted(population)
+    blocks = [name for job in cut for name, _ in itertools.groupby(population[run_id] for run_id in job.run_ids)]
+    assert sorted(blocks) == sorted(set(population.values()))
+
+
+def test_a_population_that_slots_would_wait_for_is_cut_evenly():
+    """One population of 40 runs beside short ones on four slots: jobs of almost equal numbers of runs, and slots that end together."""
+    runs = alike({"long": [60.0] * 40, "short": [20.0] * 3, "other": [10.0] * 3})
+    cut = jobs.jobs_of(runs, slots=4)
+    shares = [sum(name in {run.run_id for run in runs[:40]} for name in job.run_ids) for job in cut]
+    assert set(shares) - {0} == {2, 3}
+    total = sum(job.seconds for job in cut)
+    assert jobs.makespan(cut, 4) < total / 4 + max(job.seconds for job in cut)
+
+
+def test_runs_of_a_manifest_that_names_no_populations_are_dealt_by_length():
+    runs = [dataclasses.replace(run, population="") for run in alike({"only": [60.0] * 9 + [540.0]})]
+    cut = jobs.jobs_of(runs, slots=1)
+    assert max(len(job.run_ids) for job in cut if job.seconds < 540) > 1
+    assert [len(job.run_ids) for job in cut if job.seconds > 540] == [1]
 
 
 def test_shares_of_a_sweep_are_even_disjoint_and_the_same_on_every_host():
