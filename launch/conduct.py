@@ -2,13 +2,13 @@
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from launch import jobs, listing, manifest, processes, reports, states, tables
 from launch.engines import catalogue
 from launch.engines.engine import Engine, Submission
 from launch.engines.local.engine import worker_log
-from launch.manifest import Manifest, ManifestRun, Submitted
+from launch.manifest import Joining, Manifest, ManifestRun, Submitted
 from launch.plan import Plan
 from launch.progress import SweepProgress, watched_runs
 from launch.reports import Failure, Outcome
@@ -20,6 +20,9 @@ from scaling.run_directory import RunDirectory
 # How often files are looked at, and how often an engine that has to ask a service is asked.
 _LOOK_SECONDS = 0.3
 _POLL_SECONDS = 15.0
+
+# What joins an open submission, from the runs that its worker has given up so far.
+Joins = Callable[[Mapping[str, Failure]], Joining]
 
 
 def submission_of(runs: Sequence[ManifestRun], sweep_id: str, root: str, engine: Engine) -> Submission:
@@ -40,14 +43,24 @@ def freeze(plan: Plan) -> None:
         )
 
 
-def submit(sweep: Manifest, submission: Submission, engine: Engine) -> Manifest:
+def submit(sweep: Manifest, submission: Submission, engine: Engine, *, more_may_join: bool = False) -> Manifest:
     """Hands jobs, whose runs are frozen, to the engine, and writes the manifest before and after that.
+
+    Args:
+      sweep: holds the runs.
+      submission: of the engine.
+      engine: that will train them.
+      more_may_join: whether the submission stays open.
 
     Returns:
       the manifest with this submission last.
     """
     submitted = Submitted(
-        engine.name, dict(manifest.settings_of(engine)), submission.jobs, submitted=run_directory.now()
+        engine.name,
+        dict(manifest.settings_of(engine)),
+        submission.jobs,
+        submitted=run_directory.now(),
+        open=more_may_join,
     )
     # Before, because workers read it; after, because handles are what launch.cancel needs.
     manifest.write(submission.root, sweep.with_submission(submitted))
@@ -57,13 +70,19 @@ def submit(sweep: Manifest, submission: Submission, engine: Engine) -> Manifest:
     return final
 
 
-def watch(root: str, sweep: Manifest, engine: Engine) -> Outcome:
+def watch(root: str, sweep: Manifest, engine: Engine, joining: Joins = lambda failures: Joining()) -> Outcome:
     """Shows progress until the last submission has ended, and says how.
 
     A signal asks the engine's own workers to stop, and waits for them; jobs elsewhere go on, and only the watching ends.
+
+    Args:
+      root: the directory of the run directories.
+      sweep: whose last submission is watched.
+      engine: that it was handed to.
+      joining: asked at every look, while the submission is open, what joins it.
     """
     progress = SweepProgress(watched_runs(root, sweep), engine.slots)
-    watcher = _Watcher(root, sweep, engine, progress)
+    watcher = _Watcher(root, sweep, engine, progress, joining)
     try:
         return watcher.run()
     finally:
@@ -73,12 +92,13 @@ def watch(root: str, sweep: Manifest, engine: Engine) -> Outcome:
 class _Watcher:
     """Looks at files and, now and then, at what the engine says."""
 
-    def __init__(self, root: str, sweep: Manifest, engine: Engine, progress: SweepProgress):
+    def __init__(self, root: str, sweep: Manifest, engine: Engine, progress: SweepProgress, joining: Joins):
         self._root = root
         self._sweep = sweep
         self._submitted = sweep.submissions[-1]
         self._engine = engine
         self._progress = progress
+        self._joining = joining
         self._attached = catalogue.is_attached(engine)
         self._signals = StopSignals()
         self._next_poll = 0.0
@@ -96,9 +116,26 @@ class _Watcher:
                 if self._signals.count > answered:
                     self._engine.cancel(self._submitted.handles)
                     answered = self._signals.count
+                if self._sweep.submissions[-1].open and not self._signals.count:
+                    self._join()
                 self._progress.tick(reports.merged(self._reports()))
                 time.sleep(_LOOK_SECONDS)
         return self._outcome()
+
+    def _join(self) -> None:
+        """Adds to the manifest what joins the submission, where its worker finds it."""
+        failures = {run_id: failure for report in self._reports() for run_id, failure in report.failures.items()}
+        try:
+            joining = self._joining(failures)
+        except BaseException:
+            # Nobody would close what the worker waits for.
+            self._engine.cancel(self._submitted.handles)
+            raise
+        if joining.jobs or joining.last:
+            known = len(self._sweep.runs)
+            self._sweep = self._sweep.joined_by(joining)
+            manifest.write(self._root, self._sweep)
+            self._progress.meter.join(watched_runs(self._root, self._sweep, first=known))
 
     def _has_ended(self) -> bool:
         if time.monotonic() >= self._next_poll:

@@ -7,7 +7,7 @@ It is written before anything is submitted and holds all that is needed to go on
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from etils import epath
@@ -63,6 +63,7 @@ class Submitted:
       jobs: in the order in which they were to start.
       handles: what the engine returned; empty while it has not.
       submitted: when, UTC.
+      open: whether jobs may still join it, for which a worker that follows it waits.
     """
 
     engine: str
@@ -70,6 +71,22 @@ class Submitted:
     jobs: tuple[Job, ...]
     handles: tuple[str, ...] = ()
     submitted: str = ""
+    open: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Joining:
+    """What joins a sweep while its last submission is open.
+
+    Attributes:
+      runs: frozen.
+      jobs: that train them; their names are new to the submission.
+      last: whether nothing will join after them.
+    """
+
+    runs: tuple[ManifestRun, ...] = ()
+    jobs: tuple[Job, ...] = ()
+    last: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +121,17 @@ class Manifest:
             earlier = earlier[:-1]
         return dataclasses.replace(self, submissions=(*earlier, submitted))
 
+    def with_runs(self, runs: Sequence[ManifestRun]) -> "Manifest":
+        """The same sweep with more runs; those that it has are left as they are."""
+        known = {run.run_id for run in self.runs}
+        return dataclasses.replace(self, runs=(*self.runs, *(run for run in runs if run.run_id not in known)))
+
+    def joined_by(self, joining: Joining) -> "Manifest":
+        """The same sweep after more runs and jobs have joined its last submission."""
+        *earlier, last = self.submissions
+        last = dataclasses.replace(last, jobs=(*last.jobs, *joining.jobs), open=not joining.last)
+        return dataclasses.replace(self.with_runs(joining.runs), submissions=(*earlier, last))
+
 
 def manifest_of(plan: Plan) -> Manifest:
     """What a plan consists of, with the submissions of the same sweep so far."""
@@ -113,8 +141,24 @@ def manifest_of(plan: Plan) -> Manifest:
         name=plan.sweep.name,
         command=gin_files.command_line(),
         created=known.created if known else run_directory.now(),
-        runs=tuple(map(_manifest_run, plan.runs)),
+        runs=tuple(map(run_of, plan.runs)),
         submissions=known.submissions if known else (),
+    )
+
+
+def run_of(run: PlannedRun) -> ManifestRun:
+    """What the manifest keeps of a planned run."""
+    return ManifestRun(
+        run_id=run.run_id,
+        branches=run.unit.run_ids[1:],
+        label=run.label,
+        tags=dict(run.point.tags),
+        group=run.group,
+        parameters=run.parameters,
+        own_flops=run.own_flops,
+        seconds=run.seconds,
+        memory_bytes=run.memory_bytes,
+        population=run.population,
     )
 
 
@@ -124,7 +168,7 @@ def write(root: str, manifest: Manifest) -> None:
     Raises:
       OutputError: the root cannot be written.
     """
-    path = _path(root, manifest.sweep_id)
+    path = path_of(root, manifest.sweep_id)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         run_directory.write_json(path, dataclasses.asdict(manifest))
@@ -144,13 +188,15 @@ def read(root: str, sweep_id: str) -> Manifest:
     manifest = read_if_there(root, sweep_id)
     if manifest is None:
         known = ", ".join(sweep_ids(root)) or "none"
-        raise DataError(f"{_path(root, sweep_id)} does not exist; sweeps there: {known}", "check --root and --sweep_id")
+        raise DataError(
+            f"{path_of(root, sweep_id)} does not exist; sweeps there: {known}", "check --root and --sweep_id"
+        )
     return manifest
 
 
 def read_if_there(root: str, sweep_id: str) -> Manifest | None:
     """The manifest of a sweep, or None where it has none; otherwise as :func:`read`."""
-    path = _path(root, sweep_id)
+    path = path_of(root, sweep_id)
     if not path.exists():
         return None
     try:
@@ -161,6 +207,12 @@ def read_if_there(root: str, sweep_id: str) -> Manifest | None:
             f"{path} is no manifest: {' '.join(str(error).split())[:300]}",
             "start the sweep again with launch.sweep, which writes it anew and repeats nothing",
         ) from error
+
+
+def path_of(root: str, sweep_id: str) -> epath.Path:
+    """Where the manifest of a sweep is."""
+    buckets.require_reachable(root)
+    return epath.Path(root) / "sweeps" / f"{sweep_id}.json"
 
 
 def sweep_ids(root: str) -> list[str]:
@@ -209,23 +261,3 @@ def workers_folder(root: str, sweep_id: str) -> epath.Path:
 def settings_of(engine: Any) -> Mapping[str, Any]:
     """The settings of an engine as JSON values."""
     return json.loads(json.dumps(dataclasses.asdict(engine), default=os.fspath))
-
-
-def _manifest_run(run: PlannedRun) -> ManifestRun:
-    return ManifestRun(
-        run_id=run.run_id,
-        branches=run.unit.run_ids[1:],
-        label=run.label,
-        tags=dict(run.point.tags),
-        group=run.group,
-        parameters=run.parameters,
-        own_flops=run.own_flops,
-        seconds=run.seconds,
-        memory_bytes=run.memory_bytes,
-        population=run.population,
-    )
-
-
-def _path(root: str, sweep_id: str) -> epath.Path:
-    buckets.require_reachable(root)
-    return epath.Path(root) / "sweeps" / f"{sweep_id}.json"

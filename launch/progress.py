@@ -34,9 +34,9 @@ class WatchedRun:
     seconds: float
 
 
-def watched_runs(root: str, manifest: Manifest) -> list[WatchedRun]:
-    """The runs of a sweep."""
-    return [WatchedRun(states.unit_of(root, run.run_id), run.label, run.seconds) for run in manifest.runs]
+def watched_runs(root: str, manifest: Manifest, first: int = 0) -> list[WatchedRun]:
+    """The runs of a sweep, those before the place `first` left out."""
+    return [WatchedRun(states.unit_of(root, run.run_id), run.label, run.seconds) for run in manifest.runs[first:]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,8 +69,12 @@ class WorkMeter:
 
     def __init__(self, runs: Sequence[WatchedRun]):
         """Reads nothing yet."""
-        self._runs = runs
+        self._runs = list(runs)
         self._finished: dict[str, list[states.Status]] = {}
+
+    def join(self, runs: Sequence[WatchedRun]) -> None:
+        """Looks at more runs from now on."""
+        self._runs += runs
 
     def read(self) -> Work:
         """Looks at the files of every run that was not finished at the last look."""

@@ -12,6 +12,7 @@ from launch.engines.engine import Engine
 from launch.rates import STARTUP_SECONDS
 from launch.search_config import Search
 from launch.tuning import driver, report, trials
+from launch.tuning.prepared import Prepared, prepare
 from scaling import verbs
 from scaling.errors import PlumblineError
 from scaling.training.progress import duration
@@ -24,7 +25,7 @@ def main(argv: Sequence[str]) -> None:
     engine = engine_flags.from_gin(verbs.gin_file_flags(), verbs.gin_binding_flags())
     search = planning_flags.from_gin(Search)
     root = planning_flags.ROOT.value or search.root
-    prepared = driver.prepare(search, root, planning_flags.FLOPS_PER_SECOND.value)
+    prepared = prepare(search, root, planning_flags.FLOPS_PER_SECOND.value)
     print(_summary(prepared, engine))
     if planning_flags.DRY_RUN.value:
         return
@@ -35,7 +36,7 @@ def main(argv: Sequence[str]) -> None:
         raise PlumblineError(f"{len(study.failed())} of {search.trials} trials were given up, as said above")
 
 
-def _summary(prepared: driver.Prepared, engine: Engine) -> str:
+def _summary(prepared: Prepared, engine: Engine) -> str:
     search, centre = prepared.search, prepared.centre
     there = trials.on_disk(prepared.root, prepared.search_id, search)
     done = sum(trial.score is not None for trial in there)

@@ -10,14 +10,17 @@ from scaling.errors import ConfigError
 
 @dataclasses.dataclass(frozen=True)
 class Search:
-    """Trials over a space of bindings, each a run of its own, chosen one round after another by what the earlier ones scored.
+    """Trials over a space of bindings, each a run of its own, chosen by what the earlier ones scored.
 
     Attributes:
       name: a readable name.
       root: the directory that holds the run directories; --root overrides it.
       space: intervals, and choices among listed values; one binding each.
       trials: how many runs; raising it later continues the search.
-      parallel: trials of a round. They are trained side by side as far as the engine has slots, and the next round knows what they scored.
+      parallel: trials in training at a time: as many as the engine has slots keeps all of them busy, and more make each be chosen on less.
+      rounds: waits for all of so many trials before it asks for the next. That makes a search with `parallel` above 1 the same each time, and trains trials
+        of one compiled step in one process (where they differ in rate, decay or seed alone, side by side on accelerators), while slots wait for the
+        slowest. Engines of other machines have it always.
       sampler: "tpe" (Bergstra et al. 2011, as Optuna has it) or "random".
       startup: trials at random before "tpe" begins to model.
       seed: of the sampler. What it suggests for a trial depends on the seed, the trial's number and what was told before.
@@ -32,6 +35,7 @@ class Search:
     space: tuple[Range | Grid, ...]
     trials: int
     parallel: int = 1
+    rounds: bool = False
     sampler: Literal["tpe", "random"] = "tpe"
     startup: int = 8
     seed: int = 0

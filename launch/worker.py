@@ -17,7 +17,7 @@ from absl import flags
 
 from launch import conduct, jobs, manifest, processes, reports, states
 from launch.engines.engine import Job
-from launch.engines.local.dispatcher import Dispatcher, Settings
+from launch.engines.local.dispatcher import Dispatcher, MoreJobs, Settings
 from launch.engines.local.engine import LocalEngine, SerialEngine
 from launch.engines.local.pools import Pool, SerialPool
 from launch.manifest import Manifest
@@ -29,6 +29,7 @@ from scaling.errors import ConfigError
 _ROOT = flags.DEFINE_string("root", "runs", "Directory that holds run directories.")
 _SWEEP_ID = flags.DEFINE_string("sweep_id", None, "The sweep; without it the only one of the root.")
 _SHARD = flags.DEFINE_string("shard", "0/1", "The share of the jobs: its index, from 0, and how many there are.")
+_FOLLOW = flags.DEFINE_bool("follow", False, "Wait for jobs that join the submission, until the manifest closes it.")
 _ENGINE = flags.DEFINE_enum("engine", "local", ["local", "serial"], "All slots at once, or one job after another.")
 _SLOTS = flags.DEFINE_integer("slots", 0, "Jobs at a time; 0 is one for each CPU core or for each share of chips.")
 _CHIPS_PER_SLOT = flags.DEFINE_integer("chips_per_slot", 1, "Accelerator chips that a slot shows its job.")
@@ -47,15 +48,16 @@ def main(argv: Sequence[str]) -> None:
     del argv
     sweep = manifest.read(_ROOT.value, manifest.sweep_id_of(_ROOT.value, _SWEEP_ID.value))
     share = _share(sweep)
+    following = _Following(sweep) if _FOLLOW.value else None
     engine = _engine()
     with tempfile.TemporaryDirectory(prefix="plumbline-", ignore_cleanup_errors=True) as folder:
         reporter = _Reporter(sweep, share, engine.slots)
         try:
-            outcome = _dispatch(sweep.sweep_id, share, engine, folder, reporter)
+            outcome = _dispatch(sweep.sweep_id, share, engine, folder, reporter, following or (lambda: None))
         finally:
             reporter.close()
     reporter.finish(outcome)
-    _conclude(share, outcome)
+    _conclude([*share, *(following.joined if following else ())], outcome)
 
 
 def _share(sweep: Manifest) -> list[Job]:
@@ -63,6 +65,8 @@ def _share(sweep: Manifest) -> list[Job]:
     match = re.fullmatch(r"(\d+)/(\d+)", _SHARD.value)
     if not match or not int(match[1]) < int(match[2]):
         raise ConfigError(f"--shard is {_SHARD.value!r}", "give INDEX/COUNT, such as 0/4 for the first of four")
+    if _FOLLOW.value and int(match[2]) > 1:
+        raise ConfigError(f"--follow and --shard={_SHARD.value}", "one worker follows a submission; leave --shard out")
     if not sweep.submissions:
         raise ConfigError(f"the sweep {sweep.sweep_id} was never submitted", "start it with launch.sweep")
     return jobs.shard(sweep.submissions[-1].jobs, int(match[1]), int(match[2]))
@@ -82,7 +86,38 @@ def _engine() -> LocalEngine:
     return LocalEngine(places=_SLOTS.value, **settings)
 
 
-def _dispatch(sweep_id: str, share: Sequence[Job], engine: LocalEngine, folder: str, reporter: "_Reporter") -> Outcome:
+class _Following:
+    """The jobs that join the last submission of a sweep, from its manifest, which is read again whenever it was written anew."""
+
+    def __init__(self, sweep: Manifest):
+        self._path = pathlib.Path(manifest.path_of(_ROOT.value, sweep.sweep_id))
+        self._sweep = sweep
+        self._mark: tuple[int, int] | None = None
+        self.joined: list[Job] = []
+
+    def __call__(self) -> list[Job] | None:
+        """Those that joined since the last call; None once the submission is closed and all of them were given out."""
+        followed = self._sweep.submissions[-1]
+        if not followed.open:
+            return None
+        found = self._path.stat()
+        mark = (found.st_ino, found.st_mtime_ns)
+        if mark == self._mark:
+            return []
+        self._mark = mark
+        self._sweep = manifest.read(_ROOT.value, self._sweep.sweep_id)
+        last = self._sweep.submissions[-1]
+        if last.submitted != followed.submitted:
+            # Another driver has taken over, with a worker of its own.
+            return None
+        new = list(last.jobs[len(followed.jobs) :])
+        self.joined += new
+        return new
+
+
+def _dispatch(
+    sweep_id: str, share: Sequence[Job], engine: LocalEngine, folder: str, reporter: "_Reporter", more_jobs: MoreJobs
+) -> Outcome:
     root = _ROOT.value
     # A bucket cannot take what a trainer prints, line by line; its logs stay on this machine.
     logs = pathlib.Path("logs") / sweep_id if run_directory.is_remote(root) else pathlib.Path(root) / "logs"
@@ -97,7 +132,7 @@ def _dispatch(sweep_id: str, share: Sequence[Job], engine: LocalEngine, folder: 
     )
     pool = _pool(engine, folder)
     try:
-        return Dispatcher(settings, pool).run(share, reporter.tick)
+        return Dispatcher(settings, pool).run(share, reporter.tick, more_jobs)
     finally:
         pool.close()
 

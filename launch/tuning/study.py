@@ -86,6 +86,10 @@ class Study:
         """Numbers of the trials that were given up."""
         return [trial.number for trial in self._trials("FAIL") if trial.params]
 
+    def left(self) -> int:
+        """Trials that may still be asked for."""
+        return max(0, self._search.trials - len(self.told()) - len(self.failed()) - len(self.running()))
+
     def _trials(self, *states: str) -> list["optuna.trial.FrozenTrial"]:
         return [trial for trial in self._study.get_trials(deepcopy=False) if trial.state.name in states]
 
@@ -110,7 +114,7 @@ class Study:
         seed = int(np.random.SeedSequence([self._search.seed, number]).generate_state(1)[0])
         if self._search.sampler == "random":
             return samplers.RandomSampler(seed)
-        # The liar takes running trials for bad ones, so that those of a round are not all alike.
+        # The liar takes running trials for bad ones, so that those in training are not all alike.
         return samplers.TPESampler(seed=seed, n_startup_trials=self._search.startup, constant_liar=True)
 
     def _agrees_with(self, disk: Sequence[Trial]) -> bool:

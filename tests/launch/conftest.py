@@ -60,6 +60,28 @@ sweep_config.Grid.values = {values}
 """
 
 
+SEARCH = """
+from launch import search_config
+search_config.Search.name = "seeds"
+search_config.Search.root = "{root}"
+search_config.Search.space = (@seed/sweep_config.Range(), @rate/sweep_config.Range(), @width/sweep_config.Grid())
+search_config.Search.trials = 4
+search_config.Search.parallel = 2
+search_config.Search.startup = 2
+search_config.Search.objective = "parameters.total"
+width/sweep_config.Grid.binding = "WIDTH"
+width/sweep_config.Grid.values = (16, 32, 48)
+seed/sweep_config.Range.binding = "RunConfig.seed"
+seed/sweep_config.Range.low = 0
+seed/sweep_config.Range.high = 3
+seed/sweep_config.Range.multiple_of = 1
+rate/sweep_config.Range.binding = "ScheduleConfig.peak"
+rate/sweep_config.Range.low = 0.0001
+rate/sweep_config.Range.high = 0.1
+rate/sweep_config.Range.scale = "log"
+"""
+
+
 def write_store(path: pathlib.Path) -> str:
     """A store of 40 documents, about 20,000 tokens."""
 
@@ -132,6 +154,15 @@ class Laboratory:
 def lab(tmp_path: pathlib.Path, store: str) -> Laboratory:
     """An empty root."""
     return Laboratory(tmp_path, tmp_path / "runs", store)
+
+
+@pytest.fixture
+def search_file(lab: Laboratory) -> str:
+    """A search of four trials, two at a time, for the model with the fewest parameters."""
+    text = lab.gin_file(SEARCH.format(root=lab.root))
+    path = pathlib.Path(text)
+    path.write_text("".join(line for line in path.read_text().splitlines(True) if "sweep_config.Sweep." not in line))
+    return text
 
 
 def environment(behaviour: dict[int | str, str] | None = None, seconds: float = 0.0) -> dict[str, str]:

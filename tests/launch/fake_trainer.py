@@ -1,6 +1,7 @@
 """Stands in for `python -m scaling.train`: the same files, last lines and exit codes, no training.
 
-Environment: FAKE_SECONDS a run takes; FAKE_BEHAVIOUR, JSON from a run's seed, or "*" for all others, to what goes wrong in it. Every start of a run
+Environment: FAKE_SECONDS a run takes; FAKE_BEHAVIOUR, JSON from a run's seed, its trial ("trial0"), or "*" for all others, to what goes wrong in it, or to
+"outlast N": it ends when N others have. Every start of a run
 is a line of `journal.txt` beside the run directories: the run, the process, its cores, the device mask that it sees, and whether another trainer that
 sees the same mask was alive then.
 """
@@ -43,7 +44,8 @@ class Trainer:
 
     def attempt(self, directory: RunDirectory) -> str:
         spec = directory.spec
-        behaviour = BEHAVIOUR.get(str(spec.config.seed), BEHAVIOUR.get("*"))
+        names = (str(spec.config.seed), f"trial{spec.tags.get('trial')}", "*")
+        behaviour = next((BEHAVIOUR[name] for name in names if name in BEHAVIOUR), None)
         if behaviour == "refuse":
             print(f"error: {spec.run_id}: the store is altered. Remedy: write it again.")
             return "bad_input"
@@ -55,6 +57,8 @@ class Trainer:
             cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
             journal.write(f"{spec.run_id} {os.getpid()} {cores} {MASK} {self.share_of_mask(directory.path.parent)}\n")
         self.misbehave(behaviour, attempt, earlier)
+        if behaviour and behaviour.startswith("outlast"):
+            outlast(int(behaviour.split()[1]), directory.path.parent)
         if behaviour == "diverge":
             attempt.finish("diverged", reason="loss nan")
             directory.write_record(record(spec, "diverged"))
@@ -116,6 +120,15 @@ class Trainer:
                 sys.exit(75)
             if fault and i == fault[0]:
                 break_down(fault[1])
+
+
+def outlast(others: int, root: pathlib.Path) -> None:
+    """Waits until so many runs of the root are recorded."""
+    deadline = time.monotonic() + 60
+    while len(list(root.glob("*/record.json"))) < others:
+        if time.monotonic() > deadline:
+            sys.exit(1)
+        time.sleep(0.05)
 
 
 def save(directory: RunDirectory, step: int) -> None:

@@ -1,7 +1,6 @@
 """The search: what Optuna is asked and told, and that the run directories alone are enough to go on."""
 
 import math
-import pathlib
 import shlex
 import signal
 import subprocess
@@ -191,36 +190,6 @@ def test_a_missing_optuna_is_named_with_what_installs_it(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-SEARCH = """
-from launch import search_config
-search_config.Search.name = "seeds"
-search_config.Search.root = "{root}"
-search_config.Search.space = (@seed/sweep_config.Range(), @rate/sweep_config.Range(), @width/sweep_config.Grid())
-search_config.Search.trials = 4
-search_config.Search.parallel = 2
-search_config.Search.startup = 2
-search_config.Search.objective = "parameters.total"
-width/sweep_config.Grid.binding = "WIDTH"
-width/sweep_config.Grid.values = (16, 32, 48)
-seed/sweep_config.Range.binding = "RunConfig.seed"
-seed/sweep_config.Range.low = 0
-seed/sweep_config.Range.high = 3
-seed/sweep_config.Range.multiple_of = 1
-rate/sweep_config.Range.binding = "ScheduleConfig.peak"
-rate/sweep_config.Range.low = 0.0001
-rate/sweep_config.Range.high = 0.1
-rate/sweep_config.Range.scale = "log"
-"""
-
-
-@pytest.fixture
-def gin_file(lab) -> str:
-    text = lab.gin_file(SEARCH.format(root=lab.root))
-    path = pathlib.Path(text)
-    path.write_text("".join(line for line in path.read_text().splitlines(True) if "sweep_config.Sweep." not in line))
-    return text
-
-
 def run(*arguments: str, behaviour: dict[int, str] | None = None) -> Ended:
     return ended(start_verb("launch.search", *arguments, "--engine=serial", behaviour=behaviour))
 
@@ -232,25 +201,25 @@ def rows(out: str) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_without_its_journal_a_search_repeats_no_run_and_says_the_same(lab, gin_file):
-    first = run(f"--gin_file={gin_file}")
+def test_without_its_journal_a_search_repeats_no_run_and_says_the_same(lab, search_file):
+    first = run(f"--gin_file={search_file}")
     assert first.code == 0, first.err
     assert len(rows(first.out)) == 4 and len(set(lab.started())) == len(lab.started()) == 4
     (journal,) = (lab.root / "searches").glob("*.journal")
     journal.unlink()
-    again = run(f"--gin_file={gin_file}")
+    again = run(f"--gin_file={search_file}")
     assert again.code == 0, again.err
     assert "written anew from 4 recorded trials" in again.out
     assert rows(again.out) == rows(first.out) and len(lab.started()) == 4
-    more = run(f"--gin_file={gin_file}", "--gin.Search.trials=6")
+    more = run(f"--gin_file={search_file}", "--gin.Search.trials=6")
     assert more.code == 0 and len(lab.started()) == 6
     assert rows(first.out).items() <= rows(more.out).items()
 
 
 @pytest.mark.slow
-def test_diverged_trials_are_scored_and_crashing_ones_given_up(lab, gin_file):
+def test_diverged_trials_are_scored_and_crashing_ones_given_up(lab, search_file):
     ended = run(
-        f"--gin_file={gin_file}",
+        f"--gin_file={search_file}",
         "--retries=0",
         "--gin.Search.trials=6",
         "--gin.Search.parallel=3",
@@ -264,8 +233,8 @@ def test_diverged_trials_are_scored_and_crashing_ones_given_up(lab, gin_file):
     assert "diverged" not in ended.out.split("best: ")[1]
 
 
-def test_a_dry_run_says_what_a_search_costs_and_writes_nothing(lab, gin_file):
-    ended = run(f"--gin_file={gin_file}", "--dry_run")
+def test_a_dry_run_says_what_a_search_costs_and_writes_nothing(lab, search_file):
+    ended = run(f"--gin_file={search_file}", "--dry_run")
     assert ended.code == 0, ended.err
     assert "4 trials over RunConfig.seed, ScheduleConfig.peak, WIDTH, 0 done" in ended.out
     assert not lab.root.exists()
@@ -280,8 +249,8 @@ def test_a_dry_run_says_what_a_search_costs_and_writes_nothing(lab, gin_file):
         (["--gin.rate/Range.high=0.00001"], "Range of 'ScheduleConfig.peak'"),
     ],
 )
-def test_a_bad_search_is_one_line_exit_code_2_and_no_files(lab, gin_file, arguments, said):
-    ended = run(f"--gin_file={gin_file}", *arguments)
+def test_a_bad_search_is_one_line_exit_code_2_and_no_files(lab, search_file, arguments, said):
+    ended = run(f"--gin_file={search_file}", *arguments)
     assert ended.code == 2 and said in ended.err, ended.err
     assert ended.err.count("\n") == 1 and not lab.root.exists()
 
@@ -298,18 +267,18 @@ def test_optuna_is_imported_by_a_search_that_runs_and_nothing_else(module):
 
 
 @pytest.mark.slow
-def test_an_interrupted_search_continues_and_has_one_driver_only(lab, gin_file):
+def test_an_interrupted_search_continues_and_has_one_driver_only(lab, search_file):
     """The second driver is refused; a signal ends the first with 75; the same command trains what is missing and begins nothing anew."""
-    driver = start_verb("launch.search", f"--gin_file={gin_file}", "--engine=serial", seconds=8.0)
+    driver = start_verb("launch.search", f"--gin_file={search_file}", "--engine=serial", seconds=8.0)
     deadline = time.monotonic() + 60
     while not lab.started():
         assert time.monotonic() < deadline, "no trial was begun in time"
         time.sleep(0.05)
-    second = run(f"--gin_file={gin_file}")
+    second = run(f"--gin_file={search_file}")
     assert second.code == 75 and "another process drives the search" in second.err
     driver.send_signal(signal.SIGTERM)
     first = ended(driver)
     assert first.code == 75 and "the same command continues" in first.err, first.err
-    again = run(f"--gin_file={gin_file}")
+    again = run(f"--gin_file={search_file}")
     assert again.code == 0 and len(rows(again.out)) == 4, again.err
     assert len(set(lab.started())) == 4

@@ -40,6 +40,9 @@ _MAX_BACKOFF_SECONDS = 300.0
 # Called with what the driver is doing and with its outcome so far.
 OnTick = Callable[[Snapshot, Outcome], None]
 
+# Called at every look: jobs that have joined, or None when no more will.
+MoreJobs = Callable[[], Sequence[Job] | None]
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -82,7 +85,12 @@ class Dispatcher:
         self._signals = StopSignals()
         self._outcome = Outcome()
 
-    def run(self, jobs: Iterable[Job], on_tick: OnTick = lambda snapshot, outcome: None) -> Outcome:
+    def run(
+        self,
+        jobs: Iterable[Job],
+        on_tick: OnTick = lambda snapshot, outcome: None,
+        more_jobs: MoreJobs = lambda: None,
+    ) -> Outcome:
         """Trains every run of the jobs that is not finished, and returns when no more can be done.
 
         Run directories must be frozen already. SIGTERM, SIGINT and SIGHUP reach the trainers as SIGTERM; the driver waits until they have saved.
@@ -91,18 +99,27 @@ class Dispatcher:
         Args:
           jobs: those with more predicted seconds are started first.
           on_tick: called at every look, a few times a second.
+          more_jobs: asked at every look until it answers None; until then the driver waits for jobs even if it has none.
         """
+        expecting = True
         with self._signals:
             for job in jobs:
                 self._submit(job)
             try:
-                while not self._signals.count and (self._open or self._later):
+                while not self._signals.count and (self._open or self._later or expecting):
+                    expecting = expecting and self._join(more_jobs())
                     self._step(on_tick)
                 self._outcome.interrupted = bool(self._signals.count)
             finally:
                 # After an error, in `on_tick` too, no trainer may stay behind.
                 self._stop()
         return self._outcome
+
+    def _join(self, jobs: Sequence[Job] | None) -> bool:
+        """Submits jobs that have joined; whether more may."""
+        for job in jobs or ():
+            self._submit(job)
+        return jobs is not None
 
     def _step(self, on_tick: OnTick) -> None:
         due = [job for when, job in self._later if when <= time.monotonic()]

@@ -96,6 +96,12 @@ class LocalEngine:
         command += self.flags()
         return Submission(self.name, sweep_id, root, tuple(jobs), {}, (command,), seconds, cost)
 
+    def following(self, submission: Submission) -> Submission:
+        """The same submission for a worker that waits for jobs which join it, until the manifest closes it."""
+        return dataclasses.replace(
+            submission, commands=tuple((*command, "--follow") for command in submission.commands)
+        )
+
     def flags(self) -> tuple[str, ...]:
         """The settings as flags of `launch.worker`."""
         named = {
