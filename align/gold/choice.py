@@ -3,7 +3,15 @@
 from align.gold.lexicon import LexiconRater, LexiconSentiment
 from align.gold.rating_judge import RatingJudge
 from align.gold.scorer import FrozenScorer
-from align.gold.token_programs import ForbiddenTokens, LengthWindow, NoRepeat, Parity, TokenCount, WeightedSum
+from align.gold.token_programs import (
+    ForbiddenTokens,
+    LengthWindow,
+    NoRepeat,
+    Parity,
+    TokenCount,
+    TokenWeights,
+    WeightedSum,
+)
 
 GoldConfig = (
     LexiconSentiment
@@ -15,5 +23,6 @@ GoldConfig = (
     | Parity
     | NoRepeat
     | LengthWindow
+    | TokenWeights
     | WeightedSum
 )

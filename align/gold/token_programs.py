@@ -113,6 +113,45 @@ class LengthWindow(NamedByKind):
 
 
 @dataclasses.dataclass(frozen=True)
+class TokenWeights(NamedByKind):
+    """A sum over the different tokens of a completion, each with a weight of its own and counted only so often: a taste with as many opinions as tokens.
+
+    Comparisons tell of the weights bit by bit, so what a proxy knows of them grows with their number; and since a token counts only `most` times, a proxy
+    that takes the reward for a sum over all tokens is wrong where a policy repeats itself, which is where it will be driven.
+
+    Attributes:
+      seed: of the weights, independent draws from the standard normal distribution in the order of the vocabulary.
+      most: no further occurrence of a token counts.
+      scale: multiplies the sum.
+    """
+
+    seed: int = 0
+    most: int = 1
+    scale: float = 1.0
+    kind: Literal["token_weights"] = "token_weights"
+
+    def __post_init__(self):
+        """See the base class."""
+        if self.most < 1 or self.seed < 0 or not self.scale > 0:
+            raise ConfigError(
+                f"TokenWeights has seed {self.seed}, most {self.most} and scale {self.scale}",
+                "give a seed of at least 0, at least 1 occurrence and a positive scale",
+            )
+
+    def weights(self, vocabulary: Vocabulary) -> np.ndarray:
+        """Of every token, float64 [V], times `scale`."""
+        return self.scale * np.random.Generator(np.random.PCG64(self.seed)).standard_normal(vocabulary.size)
+
+    def score(self, sequences: Sequences, vocabulary: Vocabulary) -> np.ndarray:
+        """See `GoldReward`."""
+        mask_BxT, weights_V = content_mask(sequences, vocabulary.eos_id), self.weights(vocabulary)
+        counts = (
+            np.unique(row[mask], return_counts=True) for row, mask in zip(sequences.tokens, mask_BxT, strict=True)
+        )
+        return np.array([weights_V[ids] @ np.minimum(times, self.most) for ids, times in counts], np.float64)
+
+
+@dataclasses.dataclass(frozen=True)
 class WeightedSum(NamedByKind):
     """A weighted sum of programs: a set of rules, some of which matter more.
 
@@ -121,7 +160,7 @@ class WeightedSum(NamedByKind):
       weights: one each.
     """
 
-    parts: "tuple[TokenCount | ForbiddenTokens | Parity | NoRepeat | LengthWindow, ...]"
+    parts: "tuple[TokenCount | ForbiddenTokens | Parity | NoRepeat | LengthWindow | TokenWeights, ...]"
     weights: tuple[float, ...]
     kind: Literal["weighted_sum"] = "weighted_sum"
 
@@ -144,7 +183,7 @@ class WeightedSum(NamedByKind):
         )
 
 
-TokenProgram = TokenCount | ForbiddenTokens | Parity | NoRepeat | LengthWindow | WeightedSum
+TokenProgram = TokenCount | ForbiddenTokens | Parity | NoRepeat | LengthWindow | TokenWeights | WeightedSum
 
 
 def _count(sequences: Sequences, vocabulary: Vocabulary, tokens: tuple[int, ...]) -> np.ndarray:

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from align.gold.reward import content_mask
-from align.gold.token_programs import ForbiddenTokens, LengthWindow, NoRepeat, Parity, TokenCount, WeightedSum
+from align.gold.token_programs import (
+    ForbiddenTokens,
+    LengthWindow,
+    NoRepeat,
+    Parity,
+    TokenCount,
+    TokenWeights,
+    WeightedSum,
+)
 from align.sequences import Sequences
 from scaling.data.vocabularies import EOS_ID, SymbolVocabulary
 from scaling.errors import ConfigError
@@ -48,6 +56,17 @@ def test_programs_read_the_completion_and_nothing_else(program, expected):
     scores = program.score(ROWS, VOCABULARY)
     assert scores.dtype == np.float64
     np.testing.assert_allclose(scores, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_a_token_counts_with_its_own_weight_and_no_more_often_than_is_said(most):
+    program = TokenWeights(seed=3, most=most, scale=0.5)
+    w = 0.5 * np.random.Generator(np.random.PCG64(3)).standard_normal(VOCABULARY.size)
+    expected = [min(2, most) * w[4] + w[5], min(4, most) * w[5], 0.0, w[3] + w[4] + w[5] + w[6]]
+    np.testing.assert_allclose(program.score(ROWS, VOCABULARY), expected, rtol=1e-12)
+    assert TokenWeights(seed=4).identity != TokenWeights(seed=3).identity
+    with pytest.raises(ConfigError, match="most 0"):
+        TokenWeights(most=0)
 
 
 def test_an_eos_inside_a_completion_is_content():
