@@ -7,13 +7,15 @@ or a cancelled job it is always the same command. Exit codes as for `launch.swee
 from collections.abc import Sequence
 
 from absl import flags
+from etils import epath
 
-from launch import conduct, engine_flags, manifest, states, tables
+from launch import conduct, engine_flags, manifest, tables
 from launch.engines import catalogue
 from launch.engines.engine import Engine
 from launch.manifest import Manifest
 from scaling import verbs
 from scaling.errors import ConfigError
+from scaling.run_directory import RunDirectory
 
 _ROOT = flags.DEFINE_string("root", "runs", "Directory that holds run directories.")
 _SWEEP_ID = flags.DEFINE_string("sweep_id", None, "The sweep; without it the only one of the root.")
@@ -28,9 +30,9 @@ def main(argv: Sequence[str]) -> None:
     del argv
     root = _ROOT.value
     sweep = manifest.read(root, manifest.sweep_id_of(root, _SWEEP_ID.value))
-    for run in sweep.runs:
+    for run_id in (run_id for run in sweep.runs for run_id in run.run_ids):
         # Names what is missing before anything is submitted.
-        states.unit_of(root, run.run_id)
+        RunDirectory(epath.Path(root) / run_id).spec_values()
     engine = _engine(sweep)
     submission = conduct.submission_of(sweep.unfinished(root), sweep.sweep_id, root, engine)
     if _DRY_RUN.value:
