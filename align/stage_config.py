@@ -4,6 +4,7 @@ import dataclasses
 from typing import Literal
 
 from scaling.errors import ConfigError
+from scaling.mirrors.config import MirrorsConfig
 from scaling.optim import schedules
 from scaling.optim.config import OptimizerConfig, ScheduleConfig
 from scaling.run_config import ExecutionConfig
@@ -60,6 +61,7 @@ class TrainingConfig:
       seed: of the order of examples, of new heads and adapters, and of samples.
       compute_dtype: type of matmul inputs.
       execution: the mesh and how layers run; not part of the stage's identity.
+      mirrors: tracking services that see the stage while it runs; not part of its identity.
       measure_every: steps between measurements; 0 measures at the beginning and at the end.
       checkpoint_every: steps between checkpoints; 0 saves on signals and at the end.
     """
@@ -75,6 +77,7 @@ class TrainingConfig:
     seed: int = 0
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
     execution: ExecutionConfig = ExecutionConfig()
+    mirrors: MirrorsConfig = MirrorsConfig()
     measure_every: int = 0
     checkpoint_every: int = 0
 

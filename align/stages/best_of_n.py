@@ -13,14 +13,17 @@ from align.models.parents import ParentConfig, find
 from align.stage_config import TrainingConfig
 from align.statistics import best_of_n as estimators
 from align.training import policy_meter, record
+from align.training.mirrored import mirrors
 from align.training.policy_meter import MeterConfig, PolicyMeter, Samples
 from align.training.sample_cache import SampleCache
 from align.training.stage_directory import StageDirectory, StageSpec, stage_spec, write_lines
 from scaling.accounting.parameters import count_parameters
 from scaling.errors import ConfigError, InterruptedRunError
 from scaling.gin_files import to_dict
+from scaling.models.config import TransformerConfig
 from scaling.run_directory import Status, write_json
 from scaling.training import provenance
+from scaling.training.attempt_log import AttemptLog
 from scaling.training.interruption import Interruption
 
 # The curve of every prompt: what is independent in it, since all n choose among the same samples.
@@ -85,28 +88,37 @@ def run(directory: StageDirectory, config: BestOfNConfig, interruption: Interrup
         policy = policies.Policy.of(parent, config.training, config.meter.batch_size)
         meter = PolicyMeter(config.meter, parent, policy, config.training)
         attempt = provenance.start_attempt(directory, 0)
-        parameters = policy.place(parent.parameters())
-        samples = meter.sample(parameters, parameters, _stopper(directory, interruption), _cache(directory, meter))
-        write_lines(directory.measurements_file, rows(samples, config, meter))
-        write_json(directory.path / BY_PROMPT, by_prompt(samples, config, meter))
-        # Drawn once, whatever n.
-        drawing, scoring = policy_meter.work(config.meter, parent.config, [meter.row(samples)])
-        attempt.finish("completed")
-        facts = {
-            "method": "best_of_n",
-            # Without a proxy the gold score itself chooses: the ceiling of every other curve.
-            "settings": {
-                "chosen_by": "proxy" if samples.proxy is not None else "gold",
-                "combine": config.meter.proxy.combine,
-            },
-            "gold": config.meter.gold.name,
-            "proxy": proxy_description.describe(config.meter.proxy),
-            "model": to_dict(parent.config),
-            "parameters": dataclasses.asdict(count_parameters(parent.config)),
-            **Work(generation=drawing, measuring=scoring).facts(),
-        }
-        directory.write_record(record.of_directory(directory, "completed", facts))
+        log = AttemptLog(attempt, mirrors=mirrors(directory, config.training, attempt))
+        with log.ended_by_errors():
+            parameters = policy.place(parent.parameters())
+            samples = meter.sample(parameters, parameters, _stopper(directory, interruption), _cache(directory, meter))
+            curve = rows(samples, config, meter)
+            write_lines(directory.measurements_file, curve)
+            write_json(directory.path / BY_PROMPT, by_prompt(samples, config, meter))
+            for row in sorted(curve, key=lambda row: row["n"]):
+                log.mirrors.row({"step": row["n"], "policy": row})
+            log.finish("completed")
+            made = record.of_directory(directory, "completed", _facts(samples, config, meter, parent.config))
+            directory.write_record(log.mirrors.close_with(made))
         return "completed"
+
+
+def _facts(samples: Samples, config: BestOfNConfig, meter: PolicyMeter, model: TransformerConfig) -> dict[str, Any]:
+    # Drawn once, whatever n.
+    drawing, scoring = policy_meter.work(config.meter, model, [meter.row(samples)])
+    return {
+        "method": "best_of_n",
+        # Without a proxy the gold score itself chooses: the ceiling of every other curve.
+        "settings": {
+            "chosen_by": "proxy" if samples.proxy is not None else "gold",
+            "combine": config.meter.proxy.combine,
+        },
+        "gold": config.meter.gold.name,
+        "proxy": proxy_description.describe(config.meter.proxy),
+        "model": to_dict(model),
+        "parameters": dataclasses.asdict(count_parameters(model)),
+        **Work(generation=drawing, measuring=scoring).facts(),
+    }
 
 
 def rows(samples: Samples, config: BestOfNConfig, meter: PolicyMeter) -> list[dict[str, Any]]:

@@ -31,10 +31,7 @@ class StageKind(NamedTuple):
 def _looped(
     build: Callable[[Any], Stage], directory: StageDirectory, config: Any, interruption: Interruption
 ) -> Status:
-    training = config.training
-    return run_stage(
-        directory, functools.partial(build, config), interruption, training.measure_every, training.checkpoint_every
-    )
+    return run_stage(directory, functools.partial(build, config), interruption, config.training)
 
 
 KINDS = {

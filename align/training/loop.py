@@ -9,13 +9,15 @@ from typing import Any
 
 import jax
 
+from align.stage_config import TrainingConfig
 from align.training import record
 from align.training.journal import Journal, StageDivergedError
+from align.training.mirrored import mirrors
 from align.training.progress import StageProgress
 from align.training.stage import Stage, State
 from align.training.stage_directory import StageDirectory
 from scaling.errors import InterruptedRunError
-from scaling.run_directory import Attempt, Status
+from scaling.run_directory import Status
 from scaling.training import provenance
 from scaling.training.checkpoints import Checkpoints
 from scaling.training.interruption import Interruption
@@ -27,21 +29,15 @@ class Session:
 
     stage: Stage
     directory: StageDirectory
-    attempt: Attempt
     checkpoints: Checkpoints
     journal: Journal
     progress: StageProgress
     interruption: Interruption
-    measure_every: int
-    checkpoint_every: int
+    training: TrainingConfig
 
 
 def run_stage(
-    directory: StageDirectory,
-    build: Callable[[], Stage],
-    interruption: Interruption,
-    measure_every: int,
-    checkpoint_every: int,
+    directory: StageDirectory, build: Callable[[], Stage], interruption: Interruption, training: TrainingConfig
 ) -> Status:
     """Takes a stage from where its checkpoints left off to its record.
 
@@ -49,8 +45,7 @@ def run_stage(
       directory: frozen by :func:`align.training.stage_directory.freeze`.
       build: makes the stage; not called when there is a record already.
       interruption: read at step boundaries and while measuring.
-      measure_every: steps between measurements; 0 measures before the first step and after the last only.
-      checkpoint_every: steps between checkpoints; 0 saves on signals and at the end only.
+      training: of the stage: when it is measured and saved, and which services see it.
 
     Returns:
       "completed", or "diverged" when a metric was not finite.
@@ -65,13 +60,13 @@ def run_stage(
         if finished is not None:
             return finished["status"]
         stage = build()
-        with _session(directory, stage, interruption, measure_every, checkpoint_every) as session:
+        with _session(directory, stage, interruption, training) as session:
             return _take_and_record(session)
 
 
 @contextlib.contextmanager
 def _session(
-    directory: StageDirectory, stage: Stage, interruption: Interruption, measure_every: int, checkpoint_every: int
+    directory: StageDirectory, stage: Stage, interruption: Interruption, training: TrainingConfig
 ) -> Iterator[Session]:
     with contextlib.closing(Checkpoints(directory.checkpoints)) as checkpoints:
         first_step = checkpoints.latest() or 0
@@ -80,22 +75,14 @@ def _session(
         session = Session(
             stage=stage,
             directory=directory,
-            attempt=attempt,
             checkpoints=checkpoints,
-            journal=Journal(attempt, first_step, stage.steps),
+            journal=Journal(attempt, first_step, stage.steps, mirrors(directory, training, attempt)),
             progress=StageProgress(spec.name or f"{spec.kind} {spec.run_id}", stage),
             interruption=interruption,
-            measure_every=measure_every,
-            checkpoint_every=checkpoint_every,
+            training=training,
         )
-        try:
+        with session.journal.ended_by_errors():
             yield session
-        except BaseException as error:
-            # A full disk refuses this file too; the error that ended the stage is the one to report.
-            with contextlib.suppress(OSError):
-                stopped = isinstance(error, InterruptedRunError | KeyboardInterrupt)
-                attempt.finish("interrupted" if stopped else "failed", reason=str(error), **_spent(session))
-            raise
 
 
 def _take_and_record(session: Session) -> Status:
@@ -156,7 +143,7 @@ def _leave(session: Session, signal_name: str) -> None:
     reason = (
         f"{session.directory.path.name} stopped on {signal_name} before its first step; the same command continues it"
     )
-    session.attempt.finish("interrupted", reason=reason, **_spent(session))
+    session.journal.finish("interrupted", reason)
     session.directory.heartbeat.unlink(missing_ok=True)
     print(f"error: {reason}", file=sys.stderr, flush=True)
 
@@ -167,12 +154,14 @@ def _observe(session: Session, step: int, metrics: Any) -> None:
 
 
 def _measures_here(session: Session, done: int) -> bool:
-    periodic = session.measure_every > 0 and done % session.measure_every == 0
+    every = session.training.measure_every
+    periodic = every > 0 and done % every == 0
     return periodic or done == session.stage.steps
 
 
 def _saves_here(session: Session, done: int) -> bool:
-    periodic = session.checkpoint_every > 0 and done % session.checkpoint_every == 0
+    every = session.training.checkpoint_every
+    periodic = every > 0 and done % every == 0
     return periodic or done == session.stage.steps
 
 
@@ -196,6 +185,8 @@ def _measure(session: Session, state: State, done: int) -> None:
     measured = session.stage.measure(state, done, stop_if_asked)
     if measured:
         session.journal.write_row({"step": done, **measured})
+        # A measurement takes longer than an object's rewriting, and a kill must not lose it.
+        session.journal.flush()
         session.progress.note(f"step {done}: {record.spelt(measured)}")
 
 
@@ -209,12 +200,9 @@ def _stop_if_asked(session: Session, done: int) -> None:
 
 
 def _conclude(session: Session, status: Status, facts: dict[str, Any], reason: str, last_good_step: int) -> Status:
-    session.attempt.finish(status, reason=reason, **_spent(session))
+    session.journal.finish(status, reason)
     session.directory.write_measurements()
-    session.directory.write_record(record.record(session, status, facts, reason, last_good_step))
+    made = record.record(session, status, facts, reason, last_good_step)
+    session.directory.write_record(session.journal.mirrors.close_with(made))
     session.progress.note(f"{status}{': ' + reason if reason else ''}")
     return status
-
-
-def _spent(session: Session) -> dict[str, float]:
-    return {"wall_seconds": session.journal.wall_seconds, "device_seconds": session.journal.device_seconds}

@@ -39,6 +39,7 @@ _OUTSIDE_IDENTITY = frozenset(
         "members",
         "output",
         "execution",
+        "mirrors",
         "checkpoint_every",
         "reference_cache",
     }

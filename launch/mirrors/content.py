@@ -94,7 +94,7 @@ def read(root: str, entry: Entry, after: int | None = None) -> RunContent:
         settings=values.settings(spec["config"]),
         lineage=_lineage(entry),
         rows=tuple(row for row in rows if after is None or row.step > after),
-        results={f"final/{name}": value for name, value in values.numbers(_results(record)).items()},
+        results={f"final/{name}": value for name, value in values.numbers(values.results(record)).items()},
         started=times[0],
         ended=max([times[-1], *(row.time for row in rows[-1:])]),
         config_gin=_text(os.path.join(path, "config.gin")),
@@ -148,24 +148,6 @@ def _lineage(entry: Entry) -> dict[str, str]:
     found |= {f"parent.{role}": identity for role, identity in entry.parents.items()}
     found |= {f"data.{role}": content for role, content in entry.data.items()}
     return {name: value for name, value in {**found, **{f"tag.{k}": v for k, v in entry.tags.items()}}.items() if value}
-
-
-def _results(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a record that are results of either stage."""
-    names = (
-        "losses",
-        "train_loss",
-        "tokens",
-        "flops",
-        "own_flops",
-        "tokens_per_second",
-        "wall_seconds",
-        "device_seconds",
-        "final",
-        "train_accuracy",
-    )
-    found = {name: record[name] for name in names if record.get(name) is not None}
-    return found | {"parameters": (record.get("parameters") or {}).get("total")}
 
 
 def _seconds(text: str) -> float:

@@ -13,10 +13,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from scaling import gin_files
 from scaling.mirrors import values
 from scaling.mirrors.config import MirrorsConfig
-from scaling.run_directory import Attempt, Spec, is_remote
+from scaling.mirrors.tensorboard import TensorBoardRun
+from scaling.mirrors.weights_and_biases import Identity, WandbRun
+from scaling.run_directory import Attempt, is_remote
 
 # More rows than a run writes in the time that a service needs to answer; a row is a few hundred bytes.
 _WAITING_ROWS = 1000
@@ -82,12 +83,21 @@ class LiveMirrors:
         self._services = []
         return {name: dataclasses.asdict(account) for name, account in accounts.items()}
 
+    def close_with(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Ends the run at every service by its record, and returns that with how each fared: its field `mirrors`."""
+        return {**record, "mirrors": self.close(values.results(record), record["status"])}
 
-def of_run(spec: Spec, attempt: Attempt) -> LiveMirrors:
-    """The mirrors that a run's configuration asks for."""
-    config = spec.config.mirrors
-    openers = {"tensorboard": lambda: _TensorBoard(attempt), "wandb": lambda: _Wandb(spec, config, attempt)}
-    return LiveMirrors({name: openers[name] for name in config.services}, config.patience_seconds, spec.run_id)
+
+def of_attempt(config: MirrorsConfig, identity: Identity, attempt: Attempt) -> LiveMirrors:
+    """The mirrors that a configuration asks for, of one attempt at a run of either stage.
+
+    Args:
+      config: which services.
+      identity: what they are told of the run.
+      attempt: just begun.
+    """
+    openers = {"tensorboard": lambda: _TensorBoard(attempt), "wandb": lambda: _Wandb(identity, config, attempt)}
+    return LiveMirrors({name: openers[name] for name in config.services}, config.patience_seconds, identity.run_id)
 
 
 NONE = LiveMirrors({}, 0.0, "")
@@ -174,8 +184,6 @@ class _TensorBoard:
     """Event files beside the attempt's curve, so that no two processes share one."""
 
     def __init__(self, attempt: Attempt):
-        from scaling.mirrors.tensorboard import TensorBoardRun
-
         if is_remote(attempt.path):
             raise OSError(f"{attempt.path} is not on a local disk, which event files need")
         self._run = TensorBoardRun(attempt.path)
@@ -191,12 +199,7 @@ class _TensorBoard:
 class _Wandb:
     """Rows sent to the service; a resumed run is continued there, and steps that it has already are not taken again."""
 
-    def __init__(self, spec: Spec, config: MirrorsConfig, attempt: Attempt):
-        from scaling.mirrors.weights_and_biases import Identity, WandbRun
-
-        tags = tuple(f"{name}={value}" for name, value in spec.tags.items())
-        settings = values.settings(gin_files.to_dict(spec.config))
-        identity = Identity(spec.run_id, spec.name, spec.sweep_id, spec.kind, tags, settings)
+    def __init__(self, identity: Identity, config: MirrorsConfig, attempt: Attempt):
         patience = max(1.0, config.patience_seconds)
         # Where wandb keeps what it has not sent yet; by itself it would take the working directory.
         folder = tempfile.gettempdir() if is_remote(attempt.path) else str(attempt.path)

@@ -23,6 +23,27 @@ def numbers(values: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
+# Fields of a record, of either stage.
+_RESULTS = (
+    "losses",
+    "train_loss",
+    "tokens",
+    "flops",
+    "own_flops",
+    "tokens_per_second",
+    "wall_seconds",
+    "device_seconds",
+    "final",
+    "train_accuracy",
+)
+
+
+def results(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a record that are results of either stage, still nested; of none, none."""
+    found = {name: record[name] for name in _RESULTS if record.get(name) is not None}
+    return found | {"parameters": (record.get("parameters") or {}).get("total")}
+
+
 def settings(config: Mapping[str, Any]) -> dict[str, bool | int | float | str]:
     """A configuration's leaves, named by their path: `model.width`. Lists become JSON; what is not set (None) is left out."""
     return {

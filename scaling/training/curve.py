@@ -1,16 +1,13 @@
 """The training curve of an attempt: losses observed one step late, checked, averaged and written to `metrics.jsonl`."""
 
-import json
 import math
-import time
-from typing import Any
 
 import jax
 
 from scaling.errors import DivergedError
-from scaling.line_file import LineFile
 from scaling.mirrors import live
 from scaling.run_directory import Attempt
+from scaling.training.attempt_log import AttemptLog
 from scaling.training.step import StepMetrics
 
 # A curve has at most about this many rows, whatever the length of the run.
@@ -29,11 +26,10 @@ class RunDivergedError(DivergedError):
         self.last_good_step = last_good_step
 
 
-class Curve:
+class Curve(AttemptLog):
     """Observes steps in order and times only what the device has finished.
 
     Attributes:
-      device_seconds: of the finished steps, compilation and pauses excluded; of a step that several runs took together, this run's share.
       last_loss: of the last finished step.
     """
 
@@ -51,33 +47,22 @@ class Curve:
 
         Of several processes that train one run all observe, and one writes; the services that mirror the run are shown what it writes.
         """
-        self.mirrors = mirrors
-        self._rows = LineFile(attempt.path / "metrics.jsonl") if writes else None
+        super().__init__(attempt, writes=writes, mirrors=mirrors)
         self._row_every = max(1, (last_step - first_step) // _ROWS)
         self._last_step = last_step
         self._batch_tokens = batch_tokens
-        self._started = time.monotonic()
-        self._resumed_at: float | None = None
         self._losses: list[float] = []
-        self._timed_steps = 0
-        self._timed_seconds = 0.0
-        self.device_seconds = 0.0
         self.last_loss = math.nan
 
     @property
     def tokens_per_second(self) -> float:
         """The pace of this run: mean over the finished steps, compilation and pauses excluded; 0 before the second step."""
-        return self._timed_steps * self._batch_tokens / self._timed_seconds if self._timed_seconds else 0.0
+        return self.steps_per_second * self._batch_tokens
 
     @property
     def tokens_per_device_second(self) -> float:
         """What the device does: :attr:`tokens_per_second`, of all runs together where several are trained side by side."""
-        return self._timed_steps * self._batch_tokens / self.device_seconds if self.device_seconds else 0.0
-
-    @property
-    def wall_seconds(self) -> float:
-        """Since the attempt began."""
-        return time.monotonic() - self._started
+        return self.steps_per_device_second * self._batch_tokens
 
     def observe(self, step: int, metrics: StepMetrics, learning_rate: float, share: float = 1.0) -> None:
         """Waits for a dispatched step and notes it.
@@ -92,7 +77,7 @@ class Curve:
           RunDivergedError: the loss or the gradient is not finite.
         """
         loss, gradient_norm = (float(value) for value in jax.device_get(metrics))
-        self._tick(share)
+        self.tick(share)
         if not (math.isfinite(loss) and math.isfinite(gradient_norm)):
             raise RunDivergedError(
                 f"diverged after step {step}: loss {loss}, gradient norm {gradient_norm}; a lower ScheduleConfig.peak or a "
@@ -104,32 +89,6 @@ class Curve:
         done = step + 1
         if done % self._row_every == 0 or done == self._last_step:
             self._write_training_row(done, gradient_norm, learning_rate)
-
-    def pause(self) -> None:
-        """Keeps what follows (evaluation, saving) out of the timing: the clock starts again at the next observed step."""
-        self._resumed_at = None
-        # A checkpoint continues the curve that leads to it, so the rows must be there before it is.
-        self.flush()
-
-    def flush(self) -> None:
-        """Writes the rows that are still kept, as they are where the run lies in a bucket."""
-        if self._rows is not None:
-            self._rows.flush()
-
-    def write_row(self, row: dict[str, Any]) -> None:
-        """Appends a row; rows of one step are merged by readers."""
-        if self._rows is None:
-            return
-        self._rows.append(json.dumps(row, allow_nan=False))
-        self.mirrors.row(row)
-
-    def _tick(self, share: float) -> None:
-        now = time.monotonic()
-        if self._resumed_at is not None:
-            self._timed_seconds += now - self._resumed_at
-            self.device_seconds += share * (now - self._resumed_at)
-            self._timed_steps += 1
-        self._resumed_at = now
 
     def _write_training_row(self, done: int, gradient_norm: float, learning_rate: float) -> None:
         self.write_row(

@@ -96,11 +96,6 @@ def record(
     }
 
 
-def shown(record: dict[str, Any]) -> dict[str, Any]:
-    """The results among a record's fields, as tracking services are given them."""
-    return {name: record[name] for name in ("losses", "train_loss", "tokens", "flops") if record[name] is not None}
-
-
 def summary(record: dict[str, Any]) -> str:
     """The record in one line."""
     parameters = f"{record['parameters']['total']:,} parameters, {record['tokens']:,} tokens"

@@ -11,14 +11,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from scaling import distributed, run_stores
+from scaling import distributed, gin_files, run_stores
 from scaling import mesh as meshes
 from scaling.accounting import flops
 from scaling.data.store import TokenStore
 from scaling.errors import InterruptedRunError
-from scaling.mirrors import live
+from scaling.mirrors import live, values
+from scaling.mirrors.weights_and_biases import Identity
 from scaling.optim import schedules
-from scaling.run_directory import Attempt, RunDirectory, Spec, Status
+from scaling.run_directory import RunDirectory, Spec, Status
 from scaling.training import outcome, provenance
 from scaling.training.checkpoints import Checkpoints
 from scaling.training.curve import Curve, RunDivergedError
@@ -36,7 +37,6 @@ class Session:
     spec: Spec
     branch_points: frozenset[int]
     directory: RunDirectory
-    attempt: Attempt
     store: TokenStore
     texts: list[HeldOutText]
     train_step: TrainStep
@@ -120,7 +120,6 @@ def open_session(
             spec=spec,
             branch_points=branch_points,
             directory=directory,
-            attempt=attempt,
             store=store,
             texts=texts,
             train_step=train_step,
@@ -132,23 +131,15 @@ def open_session(
                 spec.last_step,
                 spec.config.batch_tokens,
                 writes=lead,
-                mirrors=live.of_run(spec, attempt) if lead else live.NONE,
+                mirrors=live.of_attempt(spec.config.mirrors, _identity(spec), attempt) if lead else live.NONE,
             ),
             progress=ProgressLine(spec.name or spec.run_id, spec.last_step * spec.config.batch_tokens, silent=not lead),
             utilisation=utilisation,
             interruption=interruption,
             population=population or 1,
         )
-        try:
+        with session.curve.ended_by_errors():
             yield session
-        except BaseException as error:
-            # A full disk refuses this file too; the error that ended the run is the one to report.
-            with contextlib.suppress(OSError):
-                if lead:
-                    session.curve.flush()
-                    attempt.finish(_status_of(error), reason=str(error), **_spent(session))
-                    session.curve.mirrors.close({}, _status_of(error))
-            raise
 
 
 @contextlib.contextmanager
@@ -207,7 +198,7 @@ def _take_steps(session: Session, state: TrainState, launched: Callable[[], None
 def leave(session: Session, signal_name: str) -> None:
     """The last words of a process that ends before its first step: what its `finally` clauses would have done, and what its verb would have printed."""
     reason = f"{session.spec.run_id} stopped on {signal_name} before its first step; the same command continues it"
-    session.attempt.finish("interrupted", reason=reason, **_spent(session))
+    session.curve.finish("interrupted", reason)
     session.directory.heartbeat.unlink(missing_ok=True)
     print(f"error: {reason}", file=sys.stderr, flush=True)
 
@@ -381,10 +372,8 @@ def conclude(
     """Writes the end of the attempt and the record of the run."""
 
     def write() -> None:
-        session.curve.flush()
-        session.attempt.finish(status, reason=reason, **_spent(session))
-        record = outcome.record(session, status, losses, reason, last_good_step)
-        record["mirrors"] = session.curve.mirrors.close(outcome.shown(record), status)
+        session.curve.finish(status, reason)
+        record = session.curve.mirrors.close_with(outcome.record(session, status, losses, reason, last_good_step))
         session.directory.write_record(record)
         session.progress.note(outcome.summary(record))
 
@@ -392,9 +381,8 @@ def conclude(
     return status
 
 
-def _spent(session: Session) -> dict[str, float]:
-    return {"wall_seconds": session.curve.wall_seconds, "device_seconds": session.curve.device_seconds}
-
-
-def _status_of(error: BaseException) -> Status:
-    return "interrupted" if isinstance(error, InterruptedRunError | KeyboardInterrupt) else "failed"
+def _identity(spec: Spec) -> Identity:
+    """What the services that mirror a run are told of it."""
+    tags = tuple(f"{name}={value}" for name, value in spec.tags.items())
+    settings = values.settings(gin_files.to_dict(spec.config))
+    return Identity(spec.run_id, spec.name, spec.sweep_id, spec.kind, tags, settings)

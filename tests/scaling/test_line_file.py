@@ -8,8 +8,9 @@ from etils import epath
 from scaling.line_file import LineFile
 from scaling.run_config import CheckpointConfig
 from scaling.run_directory import RunDirectory
-from scaling.training import curve as curves
+from scaling.training import attempt_log
 from scaling.training.checkpoints import Checkpoints
+from tests.scaling.kept_lines import KeptLines
 from tests.scaling.training import small_runs
 
 
@@ -65,13 +66,7 @@ def test_a_checkpoint_never_stands_on_rows_that_are_not_written(byte_store, tmp_
     """Where rows are kept, as in a bucket, all that lead to a checkpoint are written before it is begun."""
     written: list[tuple[int, int]] = []
 
-    class Kept(LineFile):
-        def __init__(self, path):
-            super().__init__(path)
-            self._kept = []
-            self._every_seconds = 1e9
-
-    monkeypatch.setattr(curves, "LineFile", Kept)
+    monkeypatch.setattr(attempt_log, "LineFile", KeptLines)
     save = Checkpoints.save
 
     def noted(self, step, state):

@@ -1,6 +1,5 @@
 """Live mirrors see every row, and nothing that a service does reaches the run: not a failure, not a stall, not an absent package."""
 
-import dataclasses
 import importlib
 import importlib.util
 import threading
@@ -16,33 +15,11 @@ from scaling.run_config import StoreHashes, run_id
 from scaling.training import run
 from scaling.training.interruption import Interruption
 from tests.scaling.training import small_runs
+from tests.scaling.training.shown_service import Shown
 
 ROWS = [
     {"step": step, "loss": 3.0 - 0.1 * step, "held_out": {"speeches": 2.0}, "wall_seconds": 0.1} for step in range(1, 6)
 ]
-
-
-@dataclasses.dataclass
-class Shown:
-    """A service that keeps what it is shown, and fails or stalls where it is told to."""
-
-    fails_at: frozenset[int] = frozenset()
-    fails_at_close: bool = False
-    gate: threading.Event | None = None
-    rows: list = dataclasses.field(default_factory=list)
-    ended: tuple = ()
-
-    def row(self, step, measured, now):
-        if self.gate is not None:
-            self.gate.wait()
-        if step in self.fails_at:
-            raise ConnectionError(f"step {step}\nwas refused")
-        self.rows.append((step, measured))
-
-    def close(self, results, status):
-        if self.fails_at_close:
-            raise TimeoutError("no answer")
-        self.ended = (results, status)
 
 
 def mirrored(opener, rows=ROWS, patience=10.0):
@@ -112,7 +89,7 @@ def test_a_run_shows_a_service_its_whole_curve_and_records_how_that_went(byte_st
     """One service works and one is absent: the run completes, its curve is in the first, and the record says what became of both."""
     shown = Shown()
     monkeypatch.setattr(live, "_TensorBoard", lambda attempt: shown)
-    monkeypatch.setattr(live, "_Wandb", lambda spec, config, attempt: importlib.import_module("no_such_package"))
+    monkeypatch.setattr(live, "_Wandb", lambda identity, config, attempt: importlib.import_module("no_such_package"))
     config = small_runs.config(byte_store, tokens=20 * 512, mirrors=MirrorsConfig(("tensorboard", "wandb")))
     directory = small_runs.train(tmp_path, config)[0]
     record = directory.record()
