@@ -5,9 +5,10 @@
     length drift            |ln(length now / at the beginning)|         length is what proxies are most often hacked by (Singhal et al. 2023,
                                                                         arXiv:2310.03716)
 
-"Now" is the mean of the last two measurements, so that a single noisy one raises no alarm. A threshold is what the statistic of a healthy run exceeds
-at any measurement with a stated probability; :data:`THRESHOLDS` were measured on simulated runs (`python -m align.statistics.alarm_calibration`), and
-:func:`calibrate` measures them on one's own.
+"Now" is the mean of the last two measurements, so that a single noisy one raises no alarm, and none is raised before the seventh: over a few measurements
+that lie far apart any policy that learns has changed. A threshold is what the statistic of a healthy run exceeds at any measurement with a stated
+probability; :data:`THRESHOLDS` were measured on simulated runs (`python -m align.statistics.alarm_calibration`). What they raise and find on recorded runs,
+by the number of measurements: the same command with `--laboratory=ROOT`; :func:`calibrate` measures thresholds on one's own.
 """
 
 import dataclasses
@@ -25,8 +26,9 @@ FloatArray = npt.NDArray[np.float64]
 Run = Sequence[Mapping[str, Any]]
 
 _RECENT = 2
-# Speeds are compared over so many measurements, once there are twice as many.
+# Speeds are compared over so many measurements, once there are twice as many beyond the first.
 _WINDOW = 3
+FEWEST = 2 * _WINDOW + 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +67,7 @@ def kl_acceleration(run: Run) -> FloatArray:
     kl_T = np.array([row["kl"] if row.get("kl_exact") is None else row["kl_exact"] for row in run], np.float64)
     distance_T, step_T = np.sqrt(np.maximum(kl_T, 0.0)), _column(run, "step")
     found_T = np.full(len(run), np.nan)
-    for now in range(2 * _WINDOW, len(run)):
+    for now in range(FEWEST - 1, len(run)):
         # The mean over two neighbours at either end, for KLs are noisy.
         ends = [slice(now - 1, now + 1), slice(now - _WINDOW - 1, now - _WINDOW + 1)]
         (late, late_step), (middle, middle_step) = ((distance_T[end].mean(), step_T[end].mean()) for end in ends)
@@ -127,9 +129,9 @@ def _column(run: Run, name: str) -> FloatArray:
 
 
 def _recent(value_T: FloatArray) -> FloatArray:
-    """Means of the last two values; NaN before there are two beyond the beginning."""
+    """Means of the last two values; NaN before there are enough."""
     found_T = np.full(len(value_T), np.nan)
-    for now in range(2 * _RECENT - 1, len(value_T)):
+    for now in range(FEWEST - 1, len(value_T)):
         found_T[now] = value_T[now - _RECENT + 1 : now + 1].mean()
     return np.where(found_T > 0, found_T, np.nan)
 

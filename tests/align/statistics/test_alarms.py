@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from align.statistics import alarms
-from align.statistics.alarm_calibration import simulated
+from align.statistics import alarms, recorded_runs
+from align.statistics.alarm_calibration import of_recorded, simulated
 from scaling.errors import DataError
+from tests.analysis.alignment import runs as recorded
 
 
 def runs(over_optimised, count, seed):
@@ -64,3 +65,40 @@ def test_one_noisy_measurement_is_halved_and_a_lasting_change_is_dated():
     )
     shorter = alarms.length_drift(rows(length=[30.0] * 6 + [15.0] * 6))
     assert shorter[-1] == pytest.approx(np.log(2))
+
+
+def test_six_measurements_say_nothing_however_large_the_change():
+    """Real PPO on a gold score itself changed its lengths by a third over four measurements: that a policy learns is no alarm."""
+    length = [40.0, 36.0, 33.0, 30.0, 28.0, 26.0]
+    silent = alarms.check(
+        rows(kl=[float(step) ** 2 for step in range(6)], length=length, disagreement=[0.1] * 2 + [0.9] * 4)
+    )
+    assert [item.at for item in silent] == [None] * 3
+    raised = alarms.check(rows(kl=[1.0] * 8, length=[*length, 25.0, 25.0], disagreement=[0.1] * 2 + [0.9] * 6))
+    assert {item.name: item.at for item in raised} == {
+        "ensemble_disagreement": 6, "kl_acceleration": None, "length_drift": 6,
+    }  # fmt: skip
+
+
+def test_recorded_runs_are_healthy_on_gold_and_spoilt_past_their_peak(tmp_path):
+    """The table counts by the number of measurements: lengths of the spoilt run double late, so eight measurements do not show it and sixteen do."""
+    steps = np.arange(16)
+    gold = {"ppo on gold": 0.1 * steps, "ppo": 0.5 - 0.01 * (steps - 6.0) ** 2, "rloo": 0.1 * steps}
+    lengths = {"ppo on gold": [30.0] * 16, "ppo": [30.0] * 9 + [60.0] * 7, "rloo": [30.0] * 16}
+    for method, values in gold.items():
+        measured = [
+            recorded.row(int(step), 0.3 * step, float(value), length=length)
+            for step, value, length in zip(steps, values, lengths[method], strict=True)
+        ]
+        recorded.write(tmp_path, method, {}, 0, measured, kind="ppo", name=method)
+    found = recorded_runs.read(str(tmp_path))
+    assert {run.name: run.state for run in found} == {"ppo on gold": "healthy", "ppo": "spoilt", "rloo": "unclear"}
+    table = list(of_recorded(found))
+    assert table[0] == "3 runs: 1 healthy, 1 spoilt, 1 unclear"
+    drift = [line.split() for line in table if line.startswith("length_drift")]
+    assert [(line[1], line[3:6], line[8:11]) for line in drift] == [
+        ("8", ["0", "of", "1,"], ["0", "of", "1,"]), ("12", ["0", "of", "1,"], ["1", "of", "1,"]), ("16", ["0", "of", "1,"], ["1", "of", "1,"]),
+    ]  # fmt: skip
+    assert sum("not measured" in line for line in table if line.startswith("ensemble_disagreement")) == 3
+    with pytest.raises(DataError, match="no finished run of PPO"):
+        recorded_runs.read(str(tmp_path / "nothing"))
