@@ -1,6 +1,8 @@
 """Draws the reward-KL frontier of runs of alignment, compares methods and fits over-optimisation laws; writes frontier.json, plots and one report.html.
 
-python -m analysis.frontier --runs=DIR [--runs=DIR2] --output_dir=DIR [--level=0.9] [--dry_run]
+python -m analysis.frontier --runs=DIR [--runs=DIR2] --output_dir=DIR [--judgements=FILE.jsonl --key=key.jsonl] [--level=0.9] [--dry_run]
+
+Judgements are verdicts on pairs of answers, by any judge that was asked in both orders (`analysis.comparisons` writes what to ask).
 """
 
 import time
@@ -16,6 +18,8 @@ from scaling import gin_files, verbs
 from scaling.errors import ConfigError, DataError, UntrustedLawError
 
 if TYPE_CHECKING:
+    from analysis.alignment.judging.judged import Judged
+    from analysis.alignment.measurements import Measurements
     from analysis.alignment.study import AlignmentStudy
 
 _RUNS = flags.DEFINE_multi_string(
@@ -27,6 +31,12 @@ _RUNS = flags.DEFINE_multi_string(
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", None, "Where frontier.json, report.html and plots/ go; needed unless --dry_run."
 )
+_JUDGEMENTS = flags.DEFINE_multi_string(
+    "judgements",
+    [],
+    "Verdicts of a judge, JSON lines (analysis.alignment.judging.judgements); repeatable, a file for each judge.",
+)
+_KEY = flags.DEFINE_string("key", "", "The key.jsonl of the judged comparisons; needed where verdicts name them by id.")
 _LEVEL = flags.DEFINE_float("level", 0.9, "Nominal coverage of the intervals.", lower_bound=0.5, upper_bound=0.999)
 _DRAWS = flags.DEFINE_integer("draws", 400, "Draws of a law's parameters for its band; 0 for no band.", lower_bound=0)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the draws.")
@@ -56,11 +66,12 @@ def _analyse() -> None:
     table = measurements.read(_RUNS.value)
     from analysis.alignment import study, terminal
 
+    judged = _judged(table)
     if _DRY_RUN.value:
         print("\n".join(terminal.describe_table(table)))
         return
     output_directory.make(_OUTPUT_DIR.value)
-    found = study.study(table, study.Options(_LEVEL.value, _DRAWS.value, _SEED.value))
+    found = study.study(table, study.Options(_LEVEL.value, _DRAWS.value, _SEED.value), judged)
     print("\n".join(terminal.describe(found)))
     _write(found)
     print(f"wrote {_OUTPUT_DIR.value}: frontier.json, report.html, plots/ ({time.monotonic() - started:.1f} s)")
@@ -69,6 +80,18 @@ def _analyse() -> None:
             f"{len(found.objections)} over-optimisation laws cannot be trusted: {'; '.join(found.objections)}",
             "read their flags; more seeds or policies further away settle it",
         )
+
+
+def _judged(table: "Measurements") -> "list[Judged]":
+    """What judges said, before anything is fitted: a line that cannot be used is refused at once."""
+    from analysis.alignment.judging import answers, judged, judgements
+
+    if _KEY.value and not _JUDGEMENTS.value:
+        raise ConfigError("--key without --judgements", "give the verdicts too, or leave out the key")
+    if not _JUDGEMENTS.value:
+        return []
+    runs = answers.read(table)
+    return judged.judged(judgements.read(_JUDGEMENTS.value, _KEY.value, runs), runs, _LEVEL.value)
 
 
 def _write(found: "AlignmentStudy") -> None:

@@ -32,7 +32,6 @@ from scaling.mesh import check_evaluation_rows
 from scaling.models.config import TransformerConfig
 
 SAMPLES_FILE = "samples.json"
-_TEXTS = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,14 +230,14 @@ class PolicyMeter:
         return row
 
     def by_prompt(self, samples: Samples) -> dict[str, Any]:
-        """Scores by prompt, for comparisons that are paired by prompt, with the first texts: JSON values."""
+        """Scores by prompt, for comparisons that are paired by prompt, with the text of each prompt's first sample, for judges: JSON values."""
         shape = (-1, self.config.samples_per_prompt)
         texts = [
             {
                 "prompt": self._vocabulary.decode(tokens[:prompt]),
                 "completion": self._vocabulary.decode(tokens[prompt:length]),
             }
-            for tokens, prompt, length in list(zip(*samples.sequences, strict=True))[:_TEXTS]
+            for tokens, prompt, length in list(zip(*samples.sequences, strict=True))[:: self.config.samples_per_prompt]
         ]
         return {
             "seed": self.config.seed,

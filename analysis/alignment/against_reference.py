@@ -20,7 +20,7 @@ from analysis.laws.tables import records
 
 SAMPLES = "samples.json"
 # Below so many prompts lengths cannot be told from the rest.
-_FEWEST_PROMPTS = 10
+FEWEST_PROMPTS = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +101,7 @@ def _compared(path: epath.Path, level: float) -> tuple[WinRate, float, float, Le
     rate = win_rates.paired(ours, theirs)
     p_value = win_rates.permutation_test(ours, theirs)
     controlled = None
-    if len(ours) >= _FEWEST_PROMPTS:
+    if len(ours) >= FEWEST_PROMPTS:
         verdicts = (np.sign(ours - theirs) + 1) / 2
         lengths = [np.asarray(side["length"], np.float64).mean(axis=1) for side in (policy, reference)]
         controlled = length_controlled.win_rate(verdicts, *lengths, level=level)

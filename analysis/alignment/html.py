@@ -6,6 +6,7 @@ from html import escape
 from align.statistics import multiplicity
 from analysis.alignment import proxies
 from analysis.alignment.figures import panel_name
+from analysis.alignment.judging import shown
 from analysis.alignment.proxies import AXES, ProxyLaw
 from analysis.alignment.proxy_trends import Trend
 from analysis.alignment.study import AlignmentStudy, MethodLaw, Panel, SizeLaw
@@ -44,6 +45,8 @@ def render(study: AlignmentStudy, figures: Sequence[Drawn], provenance: Provenan
         sections.append(("proxies", "Proxies", _proxies(study, drawn)))
     if study.win_rates:
         sections.append(("win_rates", "Win rates", _win_rates(study)))
+    if study.judged:
+        sections.append(("judged", "Win rates by judges", shown.section(study.judged, study.options.level)))
     sections.append(("alarms", "Alarms", _alarms(study)))
     sections += [("runs", "Runs", _runs(study)), ("provenance", "Provenance", provenance_list(provenance))]
     return page(title, _summary(study), sections)

@@ -4,6 +4,7 @@ Methods are compared inside panels: one gold reward, one size of model.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from analysis.alignment import against_reference, dominance, fitted_laws, fronti
 from analysis.alignment.against_reference import AgainstReference
 from analysis.alignment.dominance import Comparison
 from analysis.alignment.frontier import MethodFrontier
+from analysis.alignment.judging.judged import Judged
 from analysis.alignment.measurements import Measurements
 from analysis.alignment.proxies import ProxyLaw
 from analysis.alignment.proxy_trends import Trend
@@ -133,6 +135,7 @@ class AlignmentStudy:
     alarms: list[RaisedAlarm]
     win_rates: list[AgainstReference]
     options: Options
+    judged: Sequence[Judged] = ()
 
     @property
     def multiplicity(self) -> str:
@@ -167,12 +170,19 @@ class AlignmentStudy:
             "proxy_trends": [item.to_json() for item in self.proxy_trends],
             "alarms": [dataclasses.asdict(item) for item in self.alarms],
             "win_rates": [item.to_json(self.options.level) for item in self.win_rates],
+            "judged": [item.to_json(self.options.level) for item in self.judged],
             "objections": list(self.objections),
         }  # fmt: skip
 
 
-def study(measurements: Measurements, options: Options = Options()) -> AlignmentStudy:
-    """Makes the study of a table."""
+def study(measurements: Measurements, options: Options = Options(), judged: Sequence[Judged] = ()) -> AlignmentStudy:
+    """Makes the study of a table.
+
+    Args:
+      measurements: the table.
+      options: of the study.
+      judged: what judges said of its policies, which is reported beside it.
+    """
     rng = np.random.default_rng(options.seed)
     groups = list(measurements.frame.groupby(["gold_name", "params"], dropna=False))
     compared = dominance.adjusted([dominance.of_panel(frame, options.level) for _, frame in groups])
@@ -190,6 +200,7 @@ def study(measurements: Measurements, options: Options = Options()) -> Alignment
         _alarms(measurements.frame),
         against_reference.read(measurements, options.level),
         options,
+        judged,
     )
 
 

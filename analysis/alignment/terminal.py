@@ -8,6 +8,7 @@ import numpy as np
 from align.statistics import multiplicity
 from analysis.alignment import proxies
 from analysis.alignment.figures import panel_name
+from analysis.alignment.judging import shown
 from analysis.alignment.measurements import Measurements
 from analysis.alignment.proxies import AXES, ProxyLaw
 from analysis.alignment.study import AlignmentStudy, MethodLaw, Panel, SizeLaw
@@ -51,6 +52,7 @@ def describe(study: AlignmentStudy) -> Iterator[str]:
         yield from _size(item)
     yield from _proxies(study)
     yield from _win_rates(study)
+    yield from _judged(study)
     yield from _alarms(study)
     for text in study.objections:
         yield from _wrapped(f"NOT TO BE TRUSTED: {text}", "  ")
@@ -180,6 +182,16 @@ def _win_rates(study: AlignmentStudy) -> Iterator[str]:
     yield from _wrapped(
         f"by prompt, on the gold score; p of the permutation test, {multiplicity.statement(len(study.win_rates))}", "  "
     )
+
+
+def _judged(study: AlignmentStudy) -> Iterator[str]:
+    if not study.judged:
+        return
+    yield ""
+    yield from shown.lines(study.judged, study.options.level)
+    yield from _wrapped(f"  {shown.explanation(len(study.judged))}", "  ")
+    for flag in shown.flags(study.judged):
+        yield from _wrapped(f"  ! {flag}", "    ")
 
 
 def _alarms(study: AlignmentStudy) -> Iterator[str]:

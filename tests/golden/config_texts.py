@@ -14,6 +14,7 @@ from align.stages.catalogue import KINDS
 from align.stages.collecting import CollectConfig
 from align.stages.laboratory import LaboratoryConfig
 from align.stages.study import StudyConfig
+from analysis.alignment.judging.reward_judge import RewardJudge
 from launch import expand
 from launch.search_config import Search
 from launch.sweep_config import Sweep
@@ -33,6 +34,7 @@ NAMES = sorted(
         "searches",
         "align/data",
         "align/gold",
+        "align/judges",
         "align/stages",
         "align/studies",
         "align/laboratories",
@@ -80,6 +82,7 @@ def _root(name: str) -> type:
         "searches": Search,
         "align/data": PrepareExamplesConfig,
         "align/gold": JudgeConfig,
+        "align/judges": RewardJudge,
         "align/studies": StudyConfig,
         "align/laboratories": LaboratoryConfig,
     }[folder]
