@@ -10,7 +10,7 @@ import pytest
 
 optuna = pytest.importorskip("optuna", reason="the extra `search` is not installed")
 
-from launch import manifest, states  # noqa: E402
+from launch import manifest, processes, states  # noqa: E402
 from launch.reports import Failure  # noqa: E402
 from launch.search_config import Search  # noqa: E402
 from launch.tuning import trials  # noqa: E402
@@ -114,6 +114,25 @@ def test_no_slot_waits_for_the_slowest_trial_of_a_round(lab, search_file):
     assert len(submitted.jobs) == 4 and not submitted.open
     shown = ended(start_verb("launch.status", f"--root={lab.root}", f"--sweep={search_id}"))
     assert "4 models: 4 completed" in shown.out and "ended, 0 crashes" in shown.out
+
+
+@pytest.mark.slow
+def test_a_record_without_the_objective_ends_the_search_in_one_line_and_leaves_no_worker(lab, search_file):
+    """It is found while the worker waits for more jobs, which nobody would close."""
+    ran = ended(
+        start_verb("launch.search", f"--gin_file={search_file}", "--engine=serial", "--gin.Search.objective=no.such")
+    )
+    assert ran.code == 2 and "Search.objective names 'no.such'" in ran.err and ran.err.count("\n") == 1, ran.err
+    (search_id,) = manifest.sweep_ids(str(lab.root))
+    (worker,) = manifest.read(str(lab.root), search_id).submissions[-1].handles
+    wait_for(lambda: not processes.is_alive(worker))
+
+
+def test_a_submission_that_jobs_join_has_one_worker(lab):
+    """A share of jobs that are not known yet would be another one at each look."""
+    manifest.write(str(lab.root), manifest.Manifest("s-1", "s", "", "", ()))
+    refused = ended(start_verb("launch.worker", f"--root={lab.root}", "--follow", "--shard=0/2"))
+    assert refused.code == 2 and "--follow and --shard=0/2" in refused.err
 
 
 @pytest.mark.slow
