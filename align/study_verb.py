@@ -16,6 +16,11 @@ _PROCESSES = flags.DEFINE_integer(
     "Stages at a time, where they do not depend on each other; by default one for each CPU core, or one on an accelerator.",
     lower_bound=1,
 )
+_SHARE = flags.DEFINE_string(
+    "share",
+    "0/1",
+    "The share of the policies of this command, where several have one disk: its index, from 0, and how many there are.",
+)
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the stages in order, and run none.")
 
 
@@ -33,18 +38,20 @@ def run(module: str, config_name: str) -> None:
     verbs.share_compilations()
     # Imported here, because the line above must come before JAX is, and --help needs none of it.
     stages = importlib.import_module(f"align.stages.{module}")
+    from align.stages.shares import Share
 
     if not verbs.gin_file_flags():
         raise ConfigError("no --gin_file is given", "see configs/align/studies/ and configs/align/laboratories/")
     config_type = getattr(stages, config_name)
     config = gin_files.load(config_type, verbs.gin_file_flags(), verbs.gin_binding_flags()).config
+    share = Share.parsed(_SHARE.value)
     if _DRY_RUN.value:
-        print("\n".join(stages.planned(config)))
+        print("\n".join(stages.planned(config, share)))
         return
     distributed.start_alone(f"align.{module}")
     root = _ROOT.value or config.root
     with Interruption() as interruption:
-        statuses = stages.run(config, root, interruption, _PROCESSES.value or _default_processes())
+        statuses = stages.run(config, root, interruption, _PROCESSES.value or _default_processes(), share)
     print(f"{root}: " + ", ".join(f"{count} {status}" for status, count in Counter(statuses.values()).items()))
     diverged = [name for name, status in statuses.items() if status == "diverged"]
     if diverged:

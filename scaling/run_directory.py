@@ -17,6 +17,7 @@ import datetime
 import fcntl
 import json
 import os
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from typing import IO, Any, Literal
@@ -367,7 +368,8 @@ def is_remote(path: str | os.PathLike[str]) -> bool:
 
 def write_json(path: epath.Path, value: Mapping[str, Any]) -> None:
     """Writes JSON under a temporary name and renames it: readers see the old file, the new one or none."""
-    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
+    # With the machine's name, because process ids repeat on others that share the disk.
+    partial = path.with_name(f"{path.name}.partial-{socket.gethostname()}-{os.getpid()}")
     try:
         partial.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
         partial.replace(path)

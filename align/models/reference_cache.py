@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import shutil
+import socket
 from collections.abc import Callable
 
 import numpy as np
@@ -96,7 +97,8 @@ def computed(
       log_probs: from indices [B] to float32 [2 B, T], the chosen sides before the rejected ones.
       batch_size: B.
     """
-    partial = root / f"{key.name}.partial-{os.getpid()}"
+    # Processes of several machines may compute it at once, on one disk.
+    partial = root / f"{key.name}.partial-{socket.gethostname()}-{os.getpid()}"
     partial.mkdir(parents=True, exist_ok=True)
     shape = (key.count, 2, key.length)
     values = np.lib.format.open_memmap(partial / _VALUES, mode="w+", dtype=np.float32, shape=shape)

@@ -15,7 +15,7 @@ from align.data.labels import Labels
 from align.data.ranking import ScoredSamples, write_ranked
 from align.data.store import ExampleStore
 from align.models import policy as policies
-from align.models.parents import ParentConfig, find
+from align.models.parents import Parent, ParentConfig, find
 from align.stage_config import TrainingConfig
 from align.statistics import rejection_sampling
 from align.training import policy_meter
@@ -23,6 +23,7 @@ from align.training.policy_meter import MeterConfig, PolicyMeter, Samples
 from align.training.sample_cache import SampleCache
 from align.training.stage_directory import stage_spec
 from scaling.errors import ConfigError, DataError, InterruptedRunError
+from scaling.run_directory import RunDirectory
 from scaling.training.interruption import Interruption
 
 
@@ -66,6 +67,7 @@ def collect(config: CollectConfig, interruption: Interruption) -> ExampleStore:
 
     Raises:
       DataError: the store that is there was made by another policy, from other prompts or by other rewards.
+      BusyError: another process collects it.
       InterruptedRunError: a signal came; what was sampled is kept, and the same command continues.
     """
     parent = find(config.parent)
@@ -73,23 +75,34 @@ def collect(config: CollectConfig, interruption: Interruption) -> ExampleStore:
     path = pathlib.Path(config.output)
     if path.exists():
         return _opened(path, made_of)
+    cache = path.with_name(f"{path.name}.samples")
+    cache.mkdir(parents=True, exist_ok=True)
+    with RunDirectory(cache).lock():
+        # Another command may have written the store while this one waited for a moment.
+        store = _opened(path, made_of) if path.exists() else _collected(config, parent, made_of, cache, interruption)
+    # Whoever else saw no store a moment ago finds it now, and removes this as well.
+    shutil.rmtree(cache, ignore_errors=True)
+    return store
+
+
+def _collected(
+    config: CollectConfig, parent: Parent, made_of: dict[str, str], cache: pathlib.Path, interruption: Interruption
+) -> ExampleStore:
     policy = policies.Policy.of(parent, config.training, config.meter.batch_size)
     parameters = policy.place(parent.parameters())
+    path = pathlib.Path(config.output)
     splits = {config.meter.split: config.meter}
     if config.validation_prompts:
         splits["validation"] = dataclasses.replace(
             config.meter, split="validation", num_prompts=config.validation_prompts
         )
-    cache = path.with_name(f"{path.name}.samples")
     drawn = {}
     for name, meter_config in splits.items():
         meter = PolicyMeter(meter_config, parent, policy, config.training)
         batches = -(-meter.samples // meter_config.batch_size)
         kept = SampleCache(cache / made_of["hash"] / name, batches, f"collecting {name} of {path.name}")
         drawn[name] = (meter.sample(parameters, parameters, _stopper(path, interruption), kept), meter.names)
-    store = _write(config, drawn, parent.vocabulary(), made_of)
-    shutil.rmtree(cache)
-    return store
+    return _write(config, drawn, parent.vocabulary(), made_of)
 
 
 def _opened(path: pathlib.Path, made_of: dict[str, str]) -> ExampleStore:

@@ -5,6 +5,7 @@ or as ensembles (Coste et al. 2024, arXiv:2310.02743); best-of-n and PPO climb e
 """
 
 import dataclasses
+import functools
 import itertools
 import os
 import pathlib
@@ -12,12 +13,13 @@ from collections.abc import Iterable, Iterator
 
 from align.data.labels import Labels
 from align.models.parents import ParentConfig, find
-from align.stages import side_by_side
+from align.stages import shares, side_by_side
 from align.stages.best_of_n import BestOfNConfig
 from align.stages.catalogue import KINDS
 from align.stages.collecting import CollectConfig, collect
 from align.stages.ppo_config import PpoStageConfig
 from align.stages.reward import RewardStageConfig
+from align.stages.shares import ALONE, Share
 from align.stages.side_by_side import NamedStage
 from align.stages.study_context import Context, filled, label_of, seeded
 from align.stages.supervised import SupervisedConfig
@@ -122,20 +124,24 @@ class LaboratoryConfig:
         return _rungs(self.ppo_ladders or self.ladders)
 
 
-def planned(config: LaboratoryConfig) -> list[str]:
-    """Names of all stages, in order, without looking at any data."""
+def planned(config: LaboratoryConfig, share: Share = ALONE) -> list[str]:
+    """Names of all stages, in order, without looking at any data; of a share, those that it has with those that all need."""
     proxies = config.proxies
     contexts = {proxy: Context(proxy.label, "", ("",)) for proxy in proxies}
     return [
         *(f"{label_of(parent)} sft" for parent in _parents(config)),
         *(f"collect {_spelt(labels)}" for labels in _kinds_of_labels(proxies)),
         *(name for name, _, _ in _reward_models(proxies)),
-        *(stage.name for stage in _policies(config, contexts)),
+        *(stage.name for stage in share.of(list(_policies(config, contexts)))),
     ]
 
 
 def run(
-    config: LaboratoryConfig, root: str | os.PathLike[str], interruption: Interruption, processes: int = 1
+    config: LaboratoryConfig,
+    root: str | os.PathLike[str],
+    interruption: Interruption,
+    processes: int = 1,
+    share: Share = ALONE,
 ) -> dict[str, str]:
     """Runs what is not done yet: fine-tunes, comparisons, reward models, then policies.
 
@@ -144,9 +150,10 @@ def run(
       root: the directory of all runs.
       interruption: tells it to stop.
       processes: stages at a time, where they do not depend on each other.
+      share: of the policies; what they start from is done by whichever share comes first.
 
     Returns:
-      The status of every stage, by its name.
+      The status of every stage that this share needs or has, by its name.
 
     Raises:
       InterruptedRunError: a signal came; the same command continues.
@@ -157,22 +164,29 @@ def run(
         NamedStage("sft", dataclasses.replace(config.supervised, parent=parent), f"{label_of(parent)} sft")
         for parent in _parents(config)
     ]
-    statuses = side_by_side.run(fine_tunes, root, processes, interruption)
+    statuses = shares.run_for_all(fine_tunes, root, processes, interruption, share)
     tuned = dict(zip(_parents(config), _paths(fine_tunes, root), strict=True))
     policy = tuned[config.policy]
-    pairs = {labels: _collected(config, labels, policy, interruption) for labels in _kinds_of_labels(proxies)}
+    pairs = {
+        labels: share.awaited(
+            functools.partial(_collected, config, labels, policy, interruption),
+            interruption,
+            f"collect {_spelt(labels)}",
+        )
+        for labels in share.own_first(_kinds_of_labels(proxies))
+    }
 
     rewards = []
     for name, proxy, seed in _reward_models(proxies):
         stage = filled(config.reward, Context(name, tuned[proxy.parent], (), pairs[proxy.labels]))
         fewer = dataclasses.replace(stage.data, max_examples=proxy.comparisons)
         rewards.append(NamedStage("reward", seeded(dataclasses.replace(stage, data=fewer), seed), name))
-    statuses |= side_by_side.run(rewards, root, processes, interruption)
+    statuses |= shares.run_for_all(rewards, root, processes, interruption, share)
     paths = dict(zip((stage.name for stage in rewards), _paths(rewards, root), strict=True))
 
     members = {proxy: tuple(paths[name] for name, _ in _members(proxy)) for proxy in proxies}
     contexts = {proxy: Context(proxy.label, policy, members[proxy]) for proxy in proxies}
-    return statuses | side_by_side.run(list(_policies(config, contexts)), root, processes, interruption)
+    return statuses | side_by_side.run(share.of(list(_policies(config, contexts))), root, processes, interruption)
 
 
 def _rungs(ladders: Iterable[ProxyLadder]) -> list[Proxy]:

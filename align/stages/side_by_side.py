@@ -50,7 +50,7 @@ def run(stages: Sequence[NamedStage], root: str, processes: int, interruption: I
       PlumblineError: what a stage raised, or a process was killed.
     """
     if processes == 1:
-        return {stage.name: _taken(stage, root, interruption) for stage in stages}
+        return {stage.name: taken(stage, root, interruption) for stage in stages}
     context = multiprocessing.get_context("spawn")
     stop, shares = context.Event(), context.Queue()
     for share in _shares(processes):
@@ -163,12 +163,13 @@ def _run(stage: NamedStage, root: str) -> str:
             raise InterruptedRunError(f"{stage.name} was not begun")
         _Worker.idle.clear()
         try:
-            return _taken(stage, root, interruption)
+            return taken(stage, root, interruption)
         finally:
             _Worker.idle.set()
 
 
-def _taken(stage: NamedStage, root: str, interruption: Interruption) -> str:
+def taken(stage: NamedStage, root: str, interruption: Interruption) -> str:
+    """Takes one stage to its record in this process, and returns its status."""
     from align.stages import running  # which imports JAX
 
     return running.run(stage.kind, stage.config, root, interruption, stage.name)[1]
