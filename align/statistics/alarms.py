@@ -88,7 +88,8 @@ STATISTICS: dict[str, Callable[[Run], FloatArray]] = {
     "kl_acceleration": kl_acceleration,
     "length_drift": length_drift,
 }
-# Each is exceeded at any of 20 measurements by 2% of 20,000 simulated healthy runs.
+# Each is exceeded at any of 20 measurements by this share of 20,000 simulated healthy runs.
+FALSE_ALARMS = 0.02
 THRESHOLDS: dict[str, float] = {"ensemble_disagreement": 0.295, "kl_acceleration": 0.242, "length_drift": 0.217}
 
 
@@ -102,7 +103,7 @@ def check(run: Run, thresholds: Mapping[str, float] = THRESHOLDS) -> list[Alarm]
     return found
 
 
-def calibrate(name: str, healthy: Sequence[Run], rate: float = 0.02) -> float:
+def calibrate(name: str, healthy: Sequence[Run], rate: float = FALSE_ALARMS) -> float:
     """The threshold that a share `rate` of healthy runs exceeds at any measurement.
 
     Raises:

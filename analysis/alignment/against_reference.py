@@ -28,7 +28,7 @@ class AgainstReference:
     """One run's final policy against its reference.
 
     Attributes:
-      run_id, method, setting, seed: the run.
+      run_id, method, setting, seed, label: the run.
       rate: wins, ties and losses by prompt.
       p_value: of the paired permutation test of the mean difference.
       adjusted: the same by Holm over all runs of the report.
@@ -40,6 +40,7 @@ class AgainstReference:
     method: str
     setting: str
     seed: int
+    label: str
     rate: WinRate
     p_value: float
     adjusted: float
@@ -52,7 +53,7 @@ class AgainstReference:
         return {
             **{
                 name: getattr(self, name)
-                for name in ("run_id", "method", "setting", "seed", "difference", "p_value", "adjusted")
+                for name in ("run_id", "method", "setting", "seed", "label", "difference", "p_value", "adjusted")
             },
             **dataclasses.asdict(self.rate),
             "win_rate": self.rate.value,
@@ -85,6 +86,7 @@ def read(measurements: Measurements, level: float) -> list[AgainstReference]:
             about["method"],
             about["setting"],
             int(about["seed"]),
+            about["label"],
             rate,
             p_value,
             float(holm),

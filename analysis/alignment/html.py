@@ -199,9 +199,7 @@ def _win_rates(study: AlignmentStudy) -> str:
         controlled = item.controlled
         rows.append(
             [
-                item.method,
-                item.setting or "–",
-                str(item.seed),
+                item.label,
                 f"{number(item.rate.value, 3)}\n[{number(low, 2)}, {number(high, 2)}]",
                 str(item.rate.ties),
                 "–"
@@ -215,28 +213,24 @@ def _win_rates(study: AlignmentStudy) -> str:
         "higher, and a tie counts half. At equal length: by a logistic regression on the difference of lengths. p: of the paired permutation test, "
         f"{multiplicity.statement(len(rows))}."
     )
-    return table(["method", "setting", "seed", "won", "tied", "at equal length", "p"], rows, (2, 3, 4, 5, 6), caption)
+    return table(["run", "won", "tied", "at equal length", "p"], rows, (1, 2, 3, 4), caption)
 
 
 def _alarms(study: AlignmentStudy) -> str:
+    rates = flag_list(tuple(rate.in_words for rate in study.alarm_rates))
     if not study.alarms:
-        return paragraph(
+        return rates + paragraph(
             "No run raised an alarm of over-optimisation (growth of ensemble disagreement, acceleration of KL, drift of length)."
         )
     rows = [
-        [
-            item.run_id, item.method, item.setting or "–", str(item.seed), item.alarm.replace("_", " "), str(item.step), number(item.largest, 3),
-            number(item.threshold, 3),
-        ]
+        [item.run_id, item.label, item.alarm.replace("_", " "), str(item.step), number(item.largest, 3), number(item.threshold, 3)]
         for item in study.alarms
     ]  # fmt: skip
     caption = (
-        "The statistics are logarithms of ratios to the beginning of the run (align.statistics.alarms); about 2% of simulated healthy runs of 20 "
-        "measurements exceed each threshold."
+        "The statistics are logarithms of ratios to the beginning of the run (align.statistics.alarms), from the seventh measurement on; about 2% of simulated "
+        "healthy runs of 20 measurements exceed each threshold."
     )
-    return table(
-        ["run", "method", "setting", "seed", "alarm", "step", "largest", "threshold"], rows, (3, 5, 6, 7), caption
-    )
+    return rates + table(["run", "what", "alarm", "step", "largest", "threshold"], rows, (3, 4, 5), caption)
 
 
 def _runs(study: AlignmentStudy) -> str:

@@ -7,6 +7,7 @@ distance                                                    sqrt(kl); 0 where th
 gold, gold_error, gain                                      the gold reward, and what it is above that of the run's own initial policy
 proxy, proxy_error, proxy_gain                              the same of the reward that was optimised; NaN where there is none
 proxy_params, proxy_comparisons, proxy_label_noise, proxy_accuracy, proxy_members     what that reward was made of; NaN where records do not say
+label                                                       of the run, for readers: method, proxy where records describe it, setting and seed
 entropy, length, ended, prompts, samples                    as recorded
 """
 
@@ -21,6 +22,7 @@ from etils import epath
 
 from analysis.laws.errors import TableError
 from analysis.laws.tables import quantities, records
+from analysis.report.formatting import short
 
 MEASUREMENTS = "measurements.jsonl"
 PROXY = ("params", "comparisons", "label_noise", "accuracy", "members")
@@ -98,12 +100,23 @@ def _about(record: dict[str, Any], path: epath.Path) -> dict[str, Any]:
         raise TableError(f"{path}: settings or parameters is no object", "remove the run or restore its record")
     params = quantities.number(parameters.get("total"))
     proxy = record.get("proxy") or {}
-    return {
+    about = {
         "run_id": str(record["run_id"]), "kind": str(record["kind"]), "method": str(record.get("method") or record["kind"]),
         "setting": ", ".join(f"{name}={_spelt(value)}" for name, value in sorted(settings.items())), "seed": int(record["seed"]),
         "gold_name": str(record.get("gold") or "gold"), "params": np.nan if params is None else params, "path": str(path.parent),
         **{f"proxy_{name}": _known(proxy.get(name)) for name in PROXY},
     }  # fmt: skip
+    return about | {"label": _label(about)}
+
+
+def _label(about: dict[str, Any]) -> str:
+    """Proxies tell the runs of a laboratory apart, whose settings are alike."""
+    if np.isnan(about["proxy_comparisons"]):
+        return " ".join(filter(None, (about["method"], about["setting"], f"seed {about['seed']}")))
+    parts = [short(about["proxy_params"]), f"{about['proxy_comparisons']:.0f} pairs"]
+    parts += [f"noise {about['proxy_label_noise']:.2g}"] if about["proxy_label_noise"] > 0 else []
+    parts += [f"x{about['proxy_members']:.0f}"] if about["proxy_members"] > 1 else []
+    return f"{about['method']} ({', '.join(parts)}) seed {about['seed']}"
 
 
 def _known(value: Any) -> float:

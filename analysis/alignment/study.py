@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from align.statistics import alarms, multiplicity
-from analysis.alignment import against_reference, dominance, fitted_laws, frontier, proxies, proxy_trends
+from align.statistics import multiplicity
+from analysis.alignment import against_reference, dominance, fitted_laws, frontier, proxies, proxy_trends, raised_alarms
 from analysis.alignment.against_reference import AgainstReference
 from analysis.alignment.dominance import Comparison
 from analysis.alignment.frontier import MethodFrontier
@@ -19,6 +19,7 @@ from analysis.alignment.judging.judged import Judged
 from analysis.alignment.measurements import Measurements
 from analysis.alignment.proxies import ProxyLaw
 from analysis.alignment.proxy_trends import Trend
+from analysis.alignment.raised_alarms import AlarmRate, RaisedAlarm
 from analysis.laws import gain_by_size
 from analysis.laws.gain_by_size import GainBySize
 from analysis.laws.over_optimisation_held_out import HeldOut
@@ -102,28 +103,6 @@ class SizeLaw:
 
 
 @dataclasses.dataclass(frozen=True)
-class RaisedAlarm:
-    """An alarm of over-optimisation that a run raised (:mod:`align.statistics.alarms`).
-
-    Attributes:
-      run_id, method, setting, seed: the run.
-      alarm: its name.
-      step: of the first measurement above the threshold.
-      largest: value of the statistic in the run.
-      threshold: that it exceeded.
-    """
-
-    run_id: str
-    method: str
-    setting: str
-    seed: int
-    alarm: str
-    step: int
-    largest: float
-    threshold: float
-
-
-@dataclasses.dataclass(frozen=True)
 class AlignmentStudy:
     """All of it."""
 
@@ -133,6 +112,7 @@ class AlignmentStudy:
     proxies: list[ProxyLaw]
     proxy_trends: list[Trend]
     alarms: list[RaisedAlarm]
+    alarm_rates: list[AlarmRate]
     win_rates: list[AgainstReference]
     options: Options
     judged: Sequence[Judged] = ()
@@ -169,6 +149,7 @@ class AlignmentStudy:
             "proxies": [item.to_json() for item in self.proxies],
             "proxy_trends": [item.to_json() for item in self.proxy_trends],
             "alarms": [dataclasses.asdict(item) for item in self.alarms],
+            "alarm_rates": [item.to_json() for item in self.alarm_rates],
             "win_rates": [item.to_json(self.options.level) for item in self.win_rates],
             "judged": [item.to_json(self.options.level) for item in self.judged],
             "objections": list(self.objections),
@@ -185,7 +166,7 @@ def study(measurements: Measurements, options: Options = Options(), judged: Sequ
     """
     rng = np.random.default_rng(options.seed)
     groups = list(measurements.frame.groupby(["gold_name", "params"], dropna=False))
-    compared = dominance.adjusted([dominance.of_panel(frame, options.level) for _, frame in groups])
+    compared = dominance.adjusted([dominance.of_panel(_comparable(frame), options.level) for _, frame in groups])
     panels = [
         Panel(name, params, frame, frontier.of_panel(frame, options.level), comparisons, _laws(frame, options, rng))
         for ((name, params), frame), comparisons in zip(groups, compared, strict=True)
@@ -197,11 +178,17 @@ def study(measurements: Measurements, options: Options = Options(), judged: Sequ
         _size_laws(measurements.frame, options.level),
         of_proxies,
         proxy_trends.trends(of_proxies, rng),
-        _alarms(measurements.frame),
+        *raised_alarms.of_frame(measurements.frame),
         against_reference.read(measurements, options.level),
         options,
         judged,
     )
+
+
+def _comparable(panel: pd.DataFrame) -> pd.DataFrame:
+    """Without methods that climbed several proxies, whose mean over good and bad ones is no method."""
+    mixed = [name for name, method in panel.groupby("method") if proxies.several(method)]
+    return panel[~panel["method"].isin(mixed)]
 
 
 def _laws(panel: pd.DataFrame, options: Options, rng: np.random.Generator) -> list[MethodLaw]:
@@ -233,21 +220,6 @@ def _size_laws(frame: pd.DataFrame, level: float) -> list[SizeLaw]:
         table = pd.DataFrame(rows, columns=["params", "seed", "gain"])
         if table["params"].nunique() >= 3:
             found.append(SizeLaw(gold_name, name, reach**2, table, gain_by_size.fit(table, level)))
-    return found
-
-
-def _alarms(frame: pd.DataFrame) -> list[RaisedAlarm]:
-    """What trained runs raise; best-of-n has no course in time."""
-    found = []
-    for run_id, run in frame[frame["n"].isna()].groupby("run_id"):
-        run = run.sort_values("step")
-        first = run.iloc[0]
-        for alarm in alarms.check(run[["step", "kl", "length", "disagreement"]].to_dict("records")):
-            if alarm.at is not None:
-                found.append(RaisedAlarm(
-                    str(run_id), first["method"], first["setting"], int(first["seed"]), alarm.name, int(run["step"].iloc[alarm.at]),
-                    float(np.nanmax(alarm.statistic_T)), alarm.threshold,
-                ))  # fmt: skip
     return found
 
 

@@ -170,13 +170,12 @@ def _win_rates(study: AlignmentStudy) -> Iterator[str]:
     if not study.win_rates:
         return
     yield ""
-    yield f"{'final policy against its reference':46}{'won':>7}  {'interval':16}{'tied':>6}{'at equal length':>17}{'p':>10}"
+    yield f"{'final policy against its reference':56}{'won':>7}  {'interval':16}{'tied':>6}{'at equal length':>17}{'p':>10}"
     for item in study.win_rates:
         low, high = item.rate.interval(study.options.level)
         controlled = "–" if item.controlled is None else number(item.controlled.value, 3)
-        name = f"{item.method} {item.setting} seed {item.seed}"
         yield (
-            f"{name[:45]:46}{number(item.rate.value, 3):>7}  {f'[{number(low, 2)}, {number(high, 2)}]':16}{item.rate.ties:>6}{controlled:>17}"
+            f"{item.label[:55]:56}{number(item.rate.value, 3):>7}  {f'[{number(low, 2)}, {number(high, 2)}]':16}{item.rate.ties:>6}{controlled:>17}"
             f"{number(item.adjusted, 2):>10}"
         )
     yield from _wrapped(
@@ -199,9 +198,11 @@ def _alarms(study: AlignmentStudy) -> Iterator[str]:
     yield f"alarms of over-optimisation: {len(study.alarms) or 'none'}"
     for item in study.alarms:
         yield (
-            f"  {item.run_id} ({item.method} {item.setting} seed {item.seed}): {item.alarm.replace('_', ' ')} at step {item.step} "
+            f"  {item.run_id} ({item.label}): {item.alarm.replace('_', ' ')} at step {item.step} "
             f"(up to {number(item.largest, 3)}, threshold {number(item.threshold, 3)})"
         )
+    for rate in study.alarm_rates:
+        yield from _wrapped(f"  {rate.in_words}", "    ")
 
 
 def _wrapped(text: str, indent: str) -> Iterator[str]:

@@ -193,3 +193,29 @@ def test_the_terminal_names_the_peak_of_every_law_and_the_verdict_of_every_trend
     assert lines.count("ppo             50k") == 4 and "alpha against proxy comparisons" in lines and "rises" in lines
     peak = found.proxies[0].law.derived["peak_distance"].value ** 2
     assert f"{peak:.2g}"[:2] in lines
+
+
+def test_what_climbed_several_proxies_is_told_apart_and_not_compared(found, tmp_path):
+    """The mean over good and bad proxies is no method that could be better than another; each run is named by its proxy."""
+    assert found.panels[0].comparisons == [] and len(found.panels[0].frontiers) == 1
+    labels = found.measurements.frame["label"].unique()
+    assert len(labels) == 24 and "ppo (50k, 4096 pairs, noise 0.2) seed 2" in labels
+
+
+def course(lengths) -> list[dict]:
+    return [runs.row(step, 0.5 * step, 0.5 + 0.05 * step, length=length) for step, length in enumerate(lengths)]
+
+
+@pytest.mark.parametrize(
+    ("on_gold", "words"), [(44.0, "so here it tells nothing"), (20.0, "0 of 3 runs on the gold reward itself")]
+)
+def test_an_alarm_that_healthy_runs_raise_too_is_said_to_tell_nothing(tmp_path, on_gold, words):
+    """Runs on a proxy double their answers; whether that means anything is seen at the runs on the gold reward, which cannot over-optimise."""
+    for seed in range(3):
+        runs.write(tmp_path, "ppo", {}, seed, course([20.0] * 6 + [44.0] * 5), kind="ppo")
+        runs.write(tmp_path, "ppo on gold", {}, seed, course([20.0] * 6 + [on_gold] * 5), kind="ppo")
+    made = study.study(read([str(tmp_path)]), Options(draws=20))
+    (drift,) = [rate for rate in made.alarm_rates if rate.alarm == "length_drift"]
+    assert drift.in_words.startswith("length drift: raised by 3 of 3 runs") and words in drift.in_words
+    assert ("tells nothing" in drift.in_words) == (on_gold > 20)
+    assert words in " ".join(" ".join(terminal.describe(made)).split())
