@@ -1,5 +1,6 @@
 """The figures of a study of alignment: which there are, and their captions."""
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 
@@ -60,11 +61,12 @@ def _of_proxies(laws: Sequence[ProxyLaw], percent: str) -> Iterator[Drawn]:
         "Gold reward of the policies that climbed each proxy, and the law fitted to it: from the least accurate proxy (dark) to the most accurate.",
     )  # fmt: skip
     axes = [axis for axis in AXES if len({item.axes[axis] for item in laws}) > 1]
-    panels = [(method, name, axis) for method in methods for name in ("alpha", "beta") for axis in axes]
-    figure = Figure((2.9 * len(axes), 2.4 * len(panels) / len(axes)))
-    for number, (method, name, axis) in enumerate(panels):
-        ax = figure.add_subplot(len(panels) // len(axes), len(axes), number + 1)
-        plots.proxy_coefficient(of_method[method], name, axis, ax).set_title(method, fontsize="small")
+    rows = [(method, name) for method in methods for name in ("alpha", "beta")]
+    figure = Figure((2.9 * len(axes), 2.4 * len(rows)))
+    for number, ((method, name), axis) in enumerate(itertools.product(rows, axes)):
+        if len({item.axes[axis] for item in of_method[method]}) > 1:
+            ax = figure.add_subplot(len(rows), len(axes), number + 1)
+            plots.proxy_coefficient(of_method[method], name, axis, ax).set_title(method, fontsize="small")
     figure.tight_layout()
     yield encoded(
         figure, "proxy_coefficients", "Coefficients of the laws against the proxies' axes",

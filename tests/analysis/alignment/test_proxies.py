@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.alignment import fitted_laws, proxies, proxy_trends, study, terminal
+from analysis.alignment import figures, fitted_laws, proxies, proxy_trends, study, terminal
 from analysis.alignment.measurements import read
 from analysis.alignment.proxies import AXES, ProxyLaw
 from analysis.alignment.study import Options
@@ -200,6 +200,19 @@ def test_what_climbed_several_proxies_is_told_apart_and_not_compared(found, tmp_
     assert found.panels[0].comparisons == [] and len(found.panels[0].frontiers) == 1
     labels = found.measurements.frame["label"].unique()
     assert len(labels) == 24 and "ppo (50k, 4096 pairs, noise 0.2) seed 2" in labels
+
+
+def test_the_figures_have_a_panel_for_every_coefficient_and_axis_that_varies(found):
+    """Two coefficients against size and against comparisons; label noise and members are the same everywhere."""
+    drawn = {figure.name: figure for figure in figures.draw_all(found)}
+    panels = drawn["proxy_coefficients"].svg
+    assert [panels.count(f">{axis}</text>") for axis in ("params", "comparisons", "label noise", "members")] == [
+        2,
+        2,
+        0,
+        0,
+    ]
+    assert ">accuracy</text>" in drawn["proxy_curves"].svg
 
 
 def course(lengths) -> list[dict]:
