@@ -7,6 +7,7 @@ import pathlib
 from typing import Any, Literal
 
 import numpy as np
+from etils import epath
 
 from scaling.data.manifested import VOCABULARY
 from scaling.data.vocabularies import Vocabulary, load_vocabulary
@@ -49,7 +50,7 @@ class Parent:
       vocabulary_store: the token store with its vocabulary.
     """
 
-    path: pathlib.Path
+    path: epath.Path
     identity: str
     model: weights.CheckpointedModel
     vocabulary_store: pathlib.Path
@@ -79,7 +80,7 @@ def find(config: ParentConfig) -> Parent:
       CheckpointError: it is missing or not finished.
       DataError: the directory holds no model, or its vocabulary is unknown.
     """
-    path = _directory(pathlib.Path(config.path))
+    path = _directory(epath.Path(config.path))
     if (path / STAGE_FILE).is_file():
         return _stage(path)
     if (path / weights.MODEL_FILE).is_file():
@@ -89,7 +90,7 @@ def find(config: ParentConfig) -> Parent:
     return _run(path)
 
 
-def _directory(path: pathlib.Path) -> pathlib.Path:
+def _directory(path: epath.Path) -> epath.Path:
     """The path itself, or the one finished run beside it that has its name."""
     if path.is_dir():
         return path
@@ -108,16 +109,16 @@ def _directory(path: pathlib.Path) -> pathlib.Path:
     )
 
 
-def _records(root: pathlib.Path) -> list[dict[str, Any]]:
+def _records(root: epath.Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted(root.glob("*/record.json"))]
 
 
-def _run(path: pathlib.Path) -> Parent:
+def _run(path: epath.Path) -> Parent:
     model = weights.find(path)
     return Parent(path, model.run_id, model, pathlib.Path(RunDirectory(path).spec.config.data.store))
 
 
-def _stage(path: pathlib.Path) -> Parent:
+def _stage(path: epath.Path) -> Parent:
     """A stage of ours: its record says what it is, its `model` directory holds the weights."""
     stage = json.loads((path / STAGE_FILE).read_text())
     if not (path / "record.json").is_file():
@@ -128,7 +129,7 @@ def _stage(path: pathlib.Path) -> Parent:
     return Parent(path, stage["run_id"], weights.find(path / MODEL), pathlib.Path(stage["vocabulary_store"]))
 
 
-def _imported(path: pathlib.Path, vocabulary: str) -> Parent:
+def _imported(path: epath.Path, vocabulary: str) -> Parent:
     if not vocabulary:
         raise DataError(
             f"{path} is an imported model, and nothing says how its text becomes tokens",
@@ -139,7 +140,7 @@ def _imported(path: pathlib.Path, vocabulary: str) -> Parent:
     return Parent(path, identity, weights.find(path), pathlib.Path(vocabulary))
 
 
-def _selected(root: pathlib.Path, select: Select) -> pathlib.Path:
+def _selected(root: epath.Path, select: Select) -> epath.Path:
     """The best completed model of a directory of runs."""
     finished = [
         record

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,7 +32,7 @@ def save_model(policy: Policy, parameters: Any, directory: StageDirectory) -> di
     Returns:
       the fields `model` and `parameters` of the record.
     """
-    path = pathlib.Path(directory.path) / MODEL
+    path = directory.path / MODEL
     path.mkdir(exist_ok=True)
     checkpointed.save(
         path, Weights(policy.config, flat(policy.config, parameters)), {"stage": directory.spec.run_id, "files": []}
@@ -47,10 +46,10 @@ def save_model(policy: Policy, parameters: Any, directory: StageDirectory) -> di
 def save_head(directory: StageDirectory, head: Mapping[str, np.ndarray], normaliser: Mapping[str, float]) -> None:
     """Writes a reward model's head, with the normalisation that was fixed when it was trained."""
     values = {name: np.asarray(value, np.float32).tolist() for name, value in head.items()}
-    write_json(epath.Path(directory.path) / HEAD_FILE, {"head": values, "normaliser": dict(normaliser)})
+    write_json(directory.path / HEAD_FILE, {"head": values, "normaliser": dict(normaliser)})
 
 
-def load_head(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+def load_head(path: epath.Path) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """Reads what :func:`save_head` wrote.
 
     Raises:

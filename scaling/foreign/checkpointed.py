@@ -21,12 +21,13 @@ from scaling.training.checkpoints import Checkpoints
 _PARAMETERS = "parameters"
 
 
-def save(directory: pathlib.Path, weights: Weights, source: Mapping[str, Any]) -> None:
+def save(directory: os.PathLike[str], weights: Weights, source: Mapping[str, Any]) -> None:
     """Writes an imported model (:mod:`scaling.foreign.weights` has its files) into an existing, empty directory.
 
     Raises:
       OutputError: the directory is full or cannot be written.
     """
+    directory = epath.Path(directory)
     checkpoints = Checkpoints(directory / "checkpoints")
     try:
         tree = nested(weights.parameters)
@@ -34,7 +35,7 @@ def save(directory: pathlib.Path, weights: Weights, source: Mapping[str, Any]) -
     finally:
         checkpoints.close()
     write_source(directory, source)
-    run_directory.write_json(epath.Path(directory) / MODEL_FILE, gin_files.to_dict(weights.config))
+    run_directory.write_json(directory / MODEL_FILE, gin_files.to_dict(weights.config))
 
 
 def load(model: CheckpointedModel) -> Weights:
@@ -48,7 +49,7 @@ def load(model: CheckpointedModel) -> Weights:
         raise CheckpointError(f"{model.checkpoints} does not exist", "restore the directory, or make it again")
     # Not training's manager, which removes what it takes for leftovers: reading must leave a run as it is.
     with ocp.CheckpointManager(
-        model.checkpoints.absolute(),
+        model.checkpoints if run_directory.is_remote(model.checkpoints) else model.checkpoints.absolute(),
         item_handlers=ocp.PyTreeCheckpointHandler(),
         options=ocp.CheckpointManagerOptions(create=False),
     ) as manager:

@@ -12,9 +12,9 @@ here imports JAX.
 import dataclasses
 import json
 import os
-import pathlib
 
 import numpy as np
+from etils import epath
 
 from scaling import gin_files
 from scaling.errors import CheckpointError, DataError
@@ -50,13 +50,13 @@ class CheckpointedModel:
       run_id: empty for an imported one.
     """
 
-    path: pathlib.Path
+    path: epath.Path
     config: TransformerConfig
     step: int
     run_id: str = ""
 
     @property
-    def checkpoints(self) -> pathlib.Path:
+    def checkpoints(self) -> epath.Path:
         """Where Orbax keeps them."""
         return self.path / "checkpoints"
 
@@ -68,7 +68,7 @@ def find(path: str | os.PathLike[str]) -> CheckpointedModel:
       DataError: it is neither a run nor an imported model.
       CheckpointError: the run is not completed.
     """
-    path = pathlib.Path(path)
+    path = epath.Path(path)
     if (path / MODEL_FILE).is_file():
         return CheckpointedModel(path, _imported_config(path / MODEL_FILE), step=0)
     run = RunDirectory(path)
@@ -80,7 +80,7 @@ def find(path: str | os.PathLike[str]) -> CheckpointedModel:
     return CheckpointedModel(path, spec.config.model, spec.last_step, spec.run_id)
 
 
-def _imported_config(path: pathlib.Path) -> TransformerConfig:
+def _imported_config(path: epath.Path) -> TransformerConfig:
     try:
         return gin_files.from_dict(TransformerConfig, json.loads(path.read_text()))
     except json.JSONDecodeError as error:

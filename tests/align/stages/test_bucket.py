@@ -1,13 +1,63 @@
-"""The rows of a stage that lies in a bucket, where an object can be replaced and not appended to."""
+"""A stage that lies in a bucket, where an object can be replaced and not appended to."""
 
 import pathlib
+import pickle
+
+import pytest
 
 from align.stages.supervised import SupervisedConfig
 from scaling.run_directory import RunDirectory
 from scaling.training import attempt_log
 from scaling.training.checkpoints import Checkpoints
+from tests import in_bucket
 from tests.align.stages import small_stages
 from tests.scaling.kept_lines import KeptLines
+
+SCRIPT = """
+import contextlib, json, pathlib, pickle, sys
+from align.models.parents import ParentConfig
+from align.stages import running
+from align.training import loop
+from scaling.errors import InterruptedRunError
+from scaling.training.interruption import Interruption
+from tests.align.stages import small_stages
+
+config = pickle.loads(pathlib.Path(sys.argv[1]).read_bytes())
+with Interruption() as interruption:
+    at_boundary = loop._at_boundary
+    def signalled(session, state, done):
+        if done == 4:
+            interruption.signal_name = "SIGTERM"
+        at_boundary(session, state, done)
+    loop._at_boundary = signalled
+    with contextlib.suppress(InterruptedRunError):
+        running.run("sft", config, "gs://laboratory/align", interruption)
+    loop._at_boundary = at_boundary
+directory, status = small_stages.run("sft", config, "gs://laboratory/align")
+rows = directory.metrics()
+parameters = small_stages.parameters_of(ParentConfig(str(directory.path)))
+print("RESULT " + json.dumps({
+    "status": status, "final": directory.record()["final"], "attempts": [attempt.first_step for attempt in directory.attempts()],
+    "steps": [row["step"] for row in rows], "measured": [row["step"] for row in rows if "held_out" in row],
+    "sums": {name: float(abs(value).sum()) for name, value in parameters.items()},
+}))
+"""
+
+
+@pytest.mark.slow
+def test_a_stage_in_a_bucket_is_interrupted_continued_recorded_and_found_as_a_parent(laboratory, tmp_path):
+    training = small_stages.training(steps=6, measure_every=2, checkpoint_every=2)
+    config = SupervisedConfig(laboratory.base, small_stages.data(laboratory.dialogues), training)
+    (tmp_path / "config.pickle").write_bytes(pickle.dumps(config))
+    found, puts = in_bucket.result_of(tmp_path, SCRIPT, [str(tmp_path / "config.pickle")])
+    alone, _ = small_stages.run("sft", config, tmp_path / "disk")
+    assert found["status"] == "completed" and found["attempts"] == [0, 4]
+    assert found["steps"] == [0, 1, 2, 3, 4, 5, 6] and found["measured"] == [0, 2, 4, 6]
+    assert found["final"] == alone.record()["final"]
+    weights = small_stages.final_parameters(alone)
+    assert found["sums"] == {name: float(abs(value).sum()) for name, value in weights.items()}
+    # Rows are written before each checkpoint and after each measurement, and not one by one.
+    assert sorted(count for name, count in puts.items() if name.endswith("metrics.jsonl")) == [3, 4], puts
 
 
 def test_neither_a_checkpoint_nor_a_measurement_is_ahead_of_the_rows_that_lead_to_it(laboratory, tmp_path, monkeypatch):
