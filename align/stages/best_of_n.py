@@ -1,7 +1,6 @@
 """Best-of-n: what choosing among n samples by a proxy does to the gold score, for every n at once and without bias."""
 
 import dataclasses
-import pathlib
 from typing import Any
 
 import numpy as np
@@ -170,7 +169,7 @@ def _finite(value: float) -> float | None:
 
 def _cache(directory: StageDirectory, meter: PolicyMeter) -> SampleCache:
     batches = -(-meter.samples // meter.config.batch_size)
-    return SampleCache(pathlib.Path(directory.path) / "samples", batches, f"best_of_n {directory.path.name}")
+    return SampleCache(directory.path / "samples", batches, f"best_of_n {directory.path.name}")
 
 
 def _stopper(directory: StageDirectory, interruption: Interruption):

@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 
+from align.stages.best_of_n import BestOfNConfig
 from align.stages.supervised import SupervisedConfig
 from scaling.run_directory import RunDirectory
 from scaling.training import attempt_log
@@ -22,7 +23,7 @@ from scaling.errors import InterruptedRunError
 from scaling.training.interruption import Interruption
 from tests.align.stages import small_stages
 
-config = pickle.loads(pathlib.Path(sys.argv[1]).read_bytes())
+config, sampling = pickle.loads(pathlib.Path(sys.argv[1]).read_bytes())
 with Interruption() as interruption:
     at_boundary = loop._at_boundary
     def signalled(session, state, done):
@@ -34,21 +35,24 @@ with Interruption() as interruption:
         running.run("sft", config, "gs://laboratory/align", interruption)
     loop._at_boundary = at_boundary
 directory, status = small_stages.run("sft", config, "gs://laboratory/align")
+best, _ = small_stages.run("best_of_n", sampling, "gs://laboratory/align")
 rows = directory.metrics()
 parameters = small_stages.parameters_of(ParentConfig(str(directory.path)))
 print("RESULT " + json.dumps({
     "status": status, "final": directory.record()["final"], "attempts": [attempt.first_step for attempt in directory.attempts()],
     "steps": [row["step"] for row in rows], "measured": [row["step"] for row in rows if "held_out" in row],
+    "curve": best.measurements_file.read_text(), "best": best.record()["status"],
     "sums": {name: float(abs(value).sum()) for name, value in parameters.items()},
 }))
 """
 
 
 @pytest.mark.slow
-def test_a_stage_in_a_bucket_is_interrupted_continued_recorded_and_found_as_a_parent(laboratory, tmp_path):
+def test_stages_in_a_bucket_are_interrupted_continued_recorded_and_found_as_a_parent(laboratory, tmp_path):
     training = small_stages.training(steps=6, measure_every=2, checkpoint_every=2)
     config = SupervisedConfig(laboratory.base, small_stages.data(laboratory.dialogues), training)
-    (tmp_path / "config.pickle").write_bytes(pickle.dumps(config))
+    sampling = BestOfNConfig(laboratory.policy, laboratory.meter(), sizes=(1, 2), training=training)
+    (tmp_path / "config.pickle").write_bytes(pickle.dumps((config, sampling)))
     found, puts = in_bucket.result_of(tmp_path, SCRIPT, [str(tmp_path / "config.pickle")])
     alone, _ = small_stages.run("sft", config, tmp_path / "disk")
     assert found["status"] == "completed" and found["attempts"] == [0, 4]
@@ -56,6 +60,8 @@ def test_a_stage_in_a_bucket_is_interrupted_continued_recorded_and_found_as_a_pa
     assert found["final"] == alone.record()["final"]
     weights = small_stages.final_parameters(alone)
     assert found["sums"] == {name: float(abs(value).sum()) for name, value in weights.items()}
+    best, _ = small_stages.run("best_of_n", sampling, tmp_path / "disk")
+    assert found["best"] == "completed" and found["curve"] == best.measurements_file.read_text()
     # Rows are written before each checkpoint and after each measurement, and not one by one.
     assert sorted(count for name, count in puts.items() if name.endswith("metrics.jsonl")) == [3, 4], puts
 
