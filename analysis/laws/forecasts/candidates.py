@@ -6,8 +6,8 @@ import numpy.typing as npt
 from analysis.laws.fitting import engine
 from analysis.laws.fitting.objectives import HUBER
 from analysis.laws.fitting.starts import starts
-from analysis.laws.forms import chinchilla, data_constrained, kaplan, over_training, skaling
-from analysis.laws.forms.form import Form, LogSum, exponent
+from analysis.laws.forms import data_by_size, data_constrained, kaplan, skaling
+from analysis.laws.forms.form import Form
 from analysis.laws.tables.table import RunsTable
 
 FloatArray = npt.NDArray[np.float64]
@@ -17,17 +17,8 @@ DISCOUNT = 0.1
 _STARTS = 4
 _REPEATED = 1.01
 
-# No law but a trend: with its discrepancy it stands for "none of the forms".
-TREND = LogSum(
-    name="power_product",
-    equation="L(N, D) = K·N^-alpha·D^-beta",
-    source="a plane in logarithms, whose discrepancy is a kriged surface (Cressie 1993, section 3.4)",
-    variables=("params", "tokens"),
-    coefficients=("log K",),
-    shape=(exponent("alpha"), exponent("beta")),
-    terms=lambda shape, x, xp: (-shape[0] * x[0] - shape[1] * x[1],),
-)
-FORMS: tuple[Form, ...] = (TREND, chinchilla.FORM, kaplan.ND, skaling.FORM, over_training.FORM)
+# Chinchilla's law is a case of the last two, the over-training law of Chinchilla's: a form beside its own special case is the same opinion twice.
+FORMS: tuple[Form, ...] = (kaplan.ND, skaling.FORM, data_by_size.FORM)
 
 
 def forms_of(table: RunsTable) -> tuple[Form, ...]:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float64]
 
 # Pseudo-rollouts that say that the intervals are right as they are.
-PRIOR = 4.0
+PRIOR = 6.0
 # In units of ln C: distances within a factor e of compute of each other are alike.
 _ALIKE = 1.0
 

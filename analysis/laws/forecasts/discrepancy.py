@@ -21,7 +21,7 @@ from scipy import special, stats
 FloatArray = npt.NDArray[np.float64]
 
 # How fast a run loses its say with its loss, in ln L; infinite: never, within the reach below.
-TAUS = (0.05, 0.1, np.inf)
+TAUS = (0.1, np.inf)
 # The same for the discrepancy, by the law's own ln L: a law that misses is off most where losses are far from the best.
 _SWELL = 0.05
 # Runs farther than this above the best, in ln L, are left out: at a finite tau they weigh less than a fiftieth, and no law is meant for them.

@@ -117,14 +117,12 @@ class Outlook:
 
     def in_words(self, factor: float) -> str:
         """How a forecast came about, as a clause."""
-        order = np.argsort(-self.weight_F)[:3]
+        order = np.argsort(-self.weight_F)
         forms = ", ".join(f"{self.forms[index].name} {self.weight_F[index]:.2f}" for index in order)
         if not self.rolled:
-            return (
-                f"too few runs for rollouts: the forms count alike ({forms}, ...), and nothing calibrates the interval"
-            )
+            return f"too few runs for rollouts: the forms count alike ({forms}), and nothing calibrates the interval"
         return (
-            f"the interval is that of {len(self.forms)} forms weighed by {len(self.rolled)} rollouts ({forms}, ...), {factor:.2f} times as "
+            f"the interval is that of {len(self.forms)} forms weighed by {len(self.rolled)} rollouts ({forms}), {factor:.2f} times as "
             "wide as they alone would make it, for the errors of those rollouts"
         )
 

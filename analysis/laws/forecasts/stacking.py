@@ -5,8 +5,9 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 
-# One rollout's worth of belief that the forms are equally good: with few rollouts the weights stay near that.
-PRIOR = 1.0
+# Ten rollouts' worth of belief that the forms are equally good: with few rollouts the weights stay near that. Rollouts of one table predict much
+# the same runs, so four of them say less than four observations would.
+PRIOR = 10.0
 _STEPS = 500
 
 

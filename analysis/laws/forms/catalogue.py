@@ -3,6 +3,7 @@
 from analysis.laws.forms import (
     broken,
     chinchilla,
+    data_by_size,
     data_constrained,
     frontier,
     kaplan,
@@ -23,6 +24,7 @@ FORMS: dict[str, Form] = {
         skaling.FORM,
         skaling.GAMMA,
         over_training.FORM,
+        data_by_size.FORM,
         broken.broken(),
         data_constrained.FORM,
         frontier.WITH_FLOOR,

@@ -19,7 +19,7 @@ INSIDE = {
     "kaplan_c_offset": [0.3, 0.4, 0.2], "kaplan_c_min_offset": [0.3, 0.4, 0.2],
     "kaplan_nd": [9.0, 8.5, 0.74, 0.103], "kaplan_ns": [0.6, -0.5, 0.08, 0.76],
     "skaling": [-0.5, 0.5, 0.5, 0.6, 0.3, 0.7], "gamma_form": [-0.5, 0.5, 0.5, 0.6, 0.3, 0.7],
-    "over_training": [-1.0, -0.8, 0.6, 0.17], "broken_power_law": [0.1, 0.4, 0.2, 0.15, 0.5, 0.4],
+    "over_training": [-1.0, -0.8, 0.6, 0.17], "data_by_size": [-1.0, -0.8, 0.6, 0.34, 0.5, 0.2], "broken_power_law": [0.1, 0.4, 0.2, 0.15, 0.5, 0.4],
     "data_constrained": [-1.0, -0.8, 0.6, 0.34, 0.4, 2.0, 1.5],
     "frontier": [-0.3, 0.6, 0.15], "frontier_without_floor": [1.0, 0.05], "sigmoid_of_loss": [3.0, 2.5, 0.25, 0.95],
     "over_optimisation_best_of_n": [1.2, 0.1], "over_optimisation_rl": [1.2, 0.4],
