@@ -2,9 +2,6 @@
 
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +14,7 @@ from scaling.errors import ConfigError
 from scaling.models import ladder
 from scaling.models.parameters import parameter_specs
 from scaling.run_config import ExecutionConfig
-from tests.conftest import PROJECT_ROOT
+from tests import simulated_devices
 
 
 def test_logical_axes_become_mesh_axes():
@@ -113,14 +110,14 @@ def test_with_rules_ends_when_the_function_fails():
     assert meshes._mesh_in_force.get() is None
 
 
-# Runs with eight devices, so in a process of its own: XLA_FLAGS is read when JAX starts. NPROC widens the thread pool, without which eight CPU
-# devices deadlock in their collectives on jax 0.10.
 _ON_EIGHT_DEVICES = """
 import functools, json, jax, numpy as np
 from scaling import mesh as meshes
 from scaling.models import ladder
 from scaling.models.transformer import Transformer, init_parameters
 from scaling.run_config import ExecutionConfig
+from tests import simulated_devices
+from tests import simulated_devices
 from tests.scaling.models.small_models import mean_loss, packed_rows, random_tokens
 
 assert jax.device_count() == 8
@@ -156,17 +153,7 @@ print(json.dumps(results))
 
 @pytest.fixture(scope="module")
 def on_eight_devices() -> dict:
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "NPROC": "32"}
-    done = subprocess.run(
-        [sys.executable, "-c", _ON_EIGHT_DEVICES],
-        cwd=PROJECT_ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout)
+    return json.loads(simulated_devices.output_of("-c", _ON_EIGHT_DEVICES))
 
 
 @pytest.mark.slow

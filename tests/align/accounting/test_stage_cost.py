@@ -4,15 +4,12 @@ Held against XLA's analysis of the compiled programs, and against `scaling.cost`
 """
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
 from scaling.accounting.parameters import count_parameters
+from tests import simulated_devices
 from tests.align.accounting import planned_costs
-from tests.conftest import PROJECT_ROOT
 
 MODEL = planned_costs.MODEL
 # Parameters are split over fsdp and tensor: four ways. Norms are not split, hence the tolerance.
@@ -23,16 +20,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def costs():
-    environment = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0",
-        "NPROC": "32",
-    }
-    result = subprocess.run(
-        [sys.executable, "-m", "tests.align.accounting.planned_costs"],
-        cwd=PROJECT_ROOT, env=environment, capture_output=True, text=True, check=False, timeout=500,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr[-3000:]
-    return json.loads(result.stdout)
+    return json.loads(simulated_devices.output_of("-m", "tests.align.accounting.planned_costs"))
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,6 @@
 
 import functools
 import json
-import os
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -13,21 +10,15 @@ import pytest
 
 from align.generation.sampler import generate
 from align.generation.sampling_config import SamplingConfig
+from tests import simulated_devices
 from tests.align.generation.small_policy import EOS, MODEL, PROMPT_LENGTHS, keys, parameters, prompts
-from tests.conftest import PROJECT_ROOT
 
 
 @pytest.mark.slow
 def test_samples_do_not_depend_on_the_mesh():
     """Eight rows of different lengths, filtered sampling: the tokens of one device on every mesh, in both forms of the layers."""
-    # NPROC: JAX 0.10.2 deadlocks with several CPU devices in one process when it sees few processors.
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "NPROC": "32"}
-    result = subprocess.run(
-        [sys.executable, "-m", "tests.align.generation.mesh_samples"],
-        cwd=PROJECT_ROOT, env=environment, capture_output=True, text=True, check=False, timeout=600,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr[-3000:]
-    found = json.loads(result.stdout.rpartition("RESULT ")[2])
+    printed = simulated_devices.output_of("-m", "tests.align.generation.mesh_samples")
+    found = json.loads(printed.rpartition("RESULT ")[2])
     alone = found["1x1x1 unroll"]
     assert len(set(map(tuple, alone["tokens"]))) == 8
     for name, samples in found.items():

@@ -1,9 +1,6 @@
 """Every stage on eight simulated devices (data 2, fsdp 2, tensor 2) computes what one device computes."""
 
-import os
 import pickle
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -17,8 +14,8 @@ from align.stages.supervised import SupervisedConfig
 from align.training.stage_directory import StageDirectory
 from scaling.optim.config import OptimizerConfig
 from scaling.run_config import ExecutionConfig
+from tests import simulated_devices
 from tests.align.stages import small_stages
-from tests.conftest import PROJECT_ROOT
 from tests.scaling.byte_stores import write_byte_store
 from tests.scaling.training import mesh_runs, small_runs
 from tests.scaling.training.test_meshes import PaddedByteVocabulary
@@ -53,13 +50,7 @@ def test_a_step_of_every_stage_is_that_of_one_device(laboratory, tmp_path):
     parent_run = small_runs.train(tmp_path / "parents", mesh_runs.config(store, (1, 1, 1)))[0]
     parent = ParentConfig(str(parent_run.path))
     (tmp_path / "stages.pickle").write_bytes(pickle.dumps(stages(parent, laboratory, (2, 2, 2))))
-    # NPROC: JAX 0.10.2 deadlocks with several CPU devices in one process when it sees few processors.
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "NPROC": "32"}
-    result = subprocess.run(
-        [sys.executable, "-m", "tests.align.stages.mesh_stages", tmp_path / "stages.pickle", tmp_path / "mesh"],
-        cwd=PROJECT_ROOT, env=environment, capture_output=True, text=True, check=False, timeout=400,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr[-3000:]
+    simulated_devices.output_of("-m", "tests.align.stages.mesh_stages", tmp_path / "stages.pickle", tmp_path / "mesh")
     for kind, config in stages(parent, laboratory, (1, 1, 1)):
         alone, _ = small_stages.run(kind, config, tmp_path / "alone")
         split = StageDirectory(tmp_path / "mesh" / alone.path.name)

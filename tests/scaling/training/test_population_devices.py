@@ -1,30 +1,23 @@
 """A population spread over eight simulated devices computes what each of its runs computes alone on one."""
 
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from scaling.run_directory import RunDirectory
 from scaling.training.family import train_directories
-from tests.conftest import PROJECT_ROOT
+from tests import simulated_devices
 from tests.scaling.training import population_runs, small_runs
 
 
 @pytest.mark.slow
 def test_members_lie_on_devices_of_their_own(byte_store, tmp_path):
-    # NPROC: JAX 0.10.2 deadlocks with several CPU devices in one process when it sees few processors.
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "NPROC": "32"}
     together = tmp_path / "together"
-    result = subprocess.run(
-        [sys.executable, "-m", "tests.scaling.training.population_runs", byte_store, str(together), "map"],
-        cwd=PROJECT_ROOT, env=environment, capture_output=True, text=True, check=False, timeout=600,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr[-3000:]
-    found = json.loads(result.stdout.rpartition("RESULT ")[2])
+    printed = simulated_devices.output_of(
+        "-m", "tests.scaling.training.population_runs", byte_store, str(together), "map"
+    )
+    found = json.loads(printed.rpartition("RESULT ")[2])
     members = population_runs.MEMBERS
     assert found == {"statuses": ["completed"] * members, "devices": 6, "slots": 12, "collectives": []}
     for run in population_runs.configs(byte_store):
