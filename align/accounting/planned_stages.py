@@ -23,9 +23,10 @@ from align.models.parents import Parent
 from align.models.policy import Policy
 from align.models.shared_prompts import Room
 from align.sequences import Pairs, Sequences
+from align.stages.pair_batches import PairBatch
 from align.stages.ppo import PpoStage
 from align.stages.ppo_config import PpoStageConfig
-from align.stages.preference import PairBatch, PreferenceStage
+from align.stages.preference import PreferenceStage
 from align.stages.preference_config import PreferenceStageConfig
 from align.stages.reward import RewardStage, RewardStageConfig
 from align.stages.supervised import Supervised, SupervisedConfig
@@ -133,7 +134,8 @@ class _PlannedPreference(PreferenceStage):
         sides = Pairs(*(_sequences(self._policy, (pairs,), data.length) for _ in range(2)))
         mismatched = _sequences(self._policy, (2 * pairs,), data.length) if self._needs_mismatched else None
         cached = _array(self._policy, (2 * pairs, data.length), np.float32) if self._cache else None
-        batch, frozen = PairBatch(sides, mismatched, cached), self._frozen()
+        soft = _array(self._policy, (pairs,), np.float32) if self._config.soft_labels else None
+        batch, frozen = PairBatch(sides, mismatched, cached, soft), self._frozen()
         programs = {"step": self._step.lower(state, frozen, batch, _rates(self._policy))}
         if self._cache:
             programs["reference"] = self._log_probs.lower(self._base, sides)

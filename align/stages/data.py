@@ -1,11 +1,14 @@
 """How stages open their examples."""
 
+import numpy as np
+from scipy import special
+
 from align.data.rows import Examples
 from align.data.store import ExampleStore
 from align.models.parents import Parent
 from align.models.shared_prompts import Room
 from align.stage_config import ExamplesConfig
-from scaling.errors import ConfigError
+from scaling.errors import ConfigError, DataError
 
 
 def open_examples(config: ExamplesConfig, parent: Parent, *kinds: str) -> ExampleStore:
@@ -45,3 +48,26 @@ def room(*splits: Examples) -> Room:
     """What the longest prompt and the longest completion of these splits need."""
     prompt = max(int(examples.prompt_lengths.max()) for examples in splits)
     return Room(prompt, max(int(examples.completion_lengths.max()) for examples in splits))
+
+
+def soft_labels(examples: Examples, indices: np.ndarray, temperature: float) -> np.ndarray | None:
+    """float32 [B]: how probable Bradley-Terry makes it that the first completion is preferred to the second; None at temperature 0, where labels are certain.
+
+    Args:
+      examples: with gold scores.
+      indices: int [B].
+      temperature: of the gold scores.
+
+    Raises:
+      DataError: a gold score is not known.
+    """
+    if not temperature:
+        return None
+    scores_Bx2 = np.asarray(examples.scores[indices], np.float64)[:, :2]
+    unknown = np.flatnonzero(np.isnan(scores_Bx2).any(axis=1))
+    if len(unknown):
+        raise DataError(
+            f"{examples.source}: {len(unknown)} of {len(indices)} pairs have no gold scores, such as {examples.names[indices[unknown[0]]]}",
+            "set PreferenceStageConfig.soft_labels to 0, or give pairs their scores",
+        )
+    return special.expit((scores_Bx2[:, 0] - scores_Bx2[:, 1]) / temperature).astype(np.float32)

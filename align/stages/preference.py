@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +22,10 @@ from align.losses.preference.pairs import Completions, PreferencePairs
 from align.models import policy as policies
 from align.models import reference_cache, saving, shared_prompts
 from align.models.parents import find
-from align.sequences import Pairs, Sequences, completion_mask, recombined
+from align.sequences import Sequences, completion_mask, recombined
 from align.stages import data
 from align.stages.measured_policy import MeasuredPolicy
+from align.stages.pair_batches import PairBatch, answers_of, by_pair, by_row
 from align.stages.preference_config import PreferenceStageConfig
 from align.statistics import reward_accuracy
 from align.sums import Sum
@@ -33,20 +34,6 @@ from align.training.stage_directory import StageDirectory, StageSpec, stage_spec
 from align.training.trained_stage import TrainedStage
 from scaling.errors import ConfigError
 from scaling.training.step import accumulated
-
-
-class PairBatch(NamedTuple):
-    """What a step reads.
-
-    Attributes:
-      pairs: [B, T] sequences of both sides.
-      mismatched: [2 B, T], completions of other prompts, or None.
-      reference: float32 [2 B, T], cached log-probabilities of the reference, or None.
-    """
-
-    pairs: Pairs
-    mismatched: Sequences | None = None
-    reference: jax.Array | None = None
 
 
 def spec(config: PreferenceStageConfig, name: str = "") -> StageSpec:
@@ -81,6 +68,10 @@ class PreferenceStage(TrainedStage):
         self._count = data.training_examples(self._examples, config.data)
         self._validation = self._held_out(store)
         splits = (self._examples, *([self._validation] if self._validation is not None else []))
+        for split in splits:
+            data.soft_labels(
+                split, np.arange(len(split)), config.soft_labels
+            )  # Refuses unknown scores now and not in the middle.
         self._first_column, self._room = data.first_column(*splits), data.room(*splits)
         self._policy = policies.Policy.of(
             parent, training, training.batch_size // training.execution.accumulation, config.lora
@@ -154,7 +145,7 @@ class PreferenceStage(TrainedStage):
             self._train_step, donate_argnums=0, out_shardings=(self._state_shardings, policy.replicated)
         )
         self._evaluate = policy.compiled(self._evaluated)
-        self._log_probs = policy.compiled(lambda parameters, pairs: self._log_probs_of(parameters, _answers(pairs)))
+        self._log_probs = policy.compiled(lambda parameters, pairs: self._log_probs_of(parameters, answers_of(pairs)))
         self._full_parameters = policy.compiled(policy.full)
         self._recombined = policy.compiled(recombined)
 
@@ -196,17 +187,16 @@ class PreferenceStage(TrainedStage):
             # The next row's completion under this row's prompt (Ethayarajh et al. 2024, section 4.1).
             mismatched = (both, Sequences(*(np.roll(array, -1, axis=0) for array in both)))
         reference = None if cache is None else cache.rows(chosen)
-        placed = jax.device_put((pairs, mismatched, reference), self._policy.rows)
-        if mismatched is not None:
-            placed = (placed[0], self._recombined(*placed[1]), placed[2])
-        return PairBatch(*placed)
+        probability = data.soft_labels(examples, chosen, self._config.soft_labels)
+        placed = PairBatch(*jax.device_put((pairs, mismatched, reference, probability), self._policy.rows))
+        return placed if mismatched is None else placed._replace(mismatched=self._recombined(*placed.mismatched))
 
     def _train_step(self, state: update.TrainedState, frozen, batch: PairBatch, rates):
         parts = self._config.training.execution.accumulation
         pairs_count = batch.pairs.chosen.lengths.shape[0]
-        by_pair = _by_pair(batch)
+        cut = by_pair(batch)
         evaluated = functools.partial(self._pairs_of, frozen=frozen, extra=state.extra)
-        statistics = self._statistics(state, evaluated, by_pair, parts)
+        statistics = self._statistics(state, evaluated, cut, parts)
         extra = self._next_extra(state, statistics)
         if "rewards" in state.extra:
             statistics = statistics._replace(reward=extra["rewards"])
@@ -215,18 +205,16 @@ class PreferenceStage(TrainedStage):
             outcome = preference.evaluate(evaluated(trained, part), self._config.loss, statistics)
             return jnp.sum(outcome.losses) / pairs_count, _metrics(outcome, pairs_count)
 
-        gradients, metrics = accumulated(lambda part: jax.grad(loss, has_aux=True)(state.trained, part), by_pair, parts)
+        gradients, metrics = accumulated(lambda part: jax.grad(loss, has_aux=True)(state.trained, part), cut, parts)
         metrics["gradient_norm"] = optax.tree.norm(gradients)
         following = self._updates.applied(state, gradients, rates, extra)
         return self._with_moved_reference(following), metrics
 
-    def _statistics(self, state, evaluated, by_pair, parts: int):
+    def _statistics(self, state, evaluated, cut, parts: int):
         """Of the whole batch, before it is cut."""
         if parts == 1:
-            return batch_statistics(evaluated(state.trained, by_pair), self._config.loss)
-        return accumulated(
-            lambda part: batch_statistics(evaluated(state.trained, part), self._config.loss), by_pair, parts
-        )
+            return batch_statistics(evaluated(state.trained, cut), self._config.loss)
+        return accumulated(lambda part: batch_statistics(evaluated(state.trained, part), self._config.loss), cut, parts)
 
     def _next_extra(self, state, statistics) -> dict[str, Any]:
         if "rewards" not in state.extra:
@@ -246,17 +234,17 @@ class PreferenceStage(TrainedStage):
         """Log-probabilities of both sides (and of mismatched completions) under the policy and the reference."""
         batch = PairBatch(**part)
         parameters = self._policy.full(trained, frozen["base"])
-        answers_BxK = _answers(batch.pairs, batch.mismatched)
+        answers_BxK = answers_of(batch.pairs, batch.mismatched)
         policy = self._log_probs_of(parameters, answers_BxK)
         reference = self._reference(frozen, extra, batch, answers_BxK)
-        mask = completion_mask(jax.tree.map(_by_row, answers_BxK)).reshape(policy.shape)
+        mask = completion_mask(jax.tree.map(by_row, answers_BxK)).reshape(policy.shape)
 
         def side(which: int | slice) -> Completions:
             cut = (array[:, which] for array in (policy, mask, reference) if array is not None)
-            return Completions(*(_by_row(part) if part.ndim == 3 else part for part in cut))
+            return Completions(*(by_row(part) if part.ndim == 3 else part for part in cut))
 
         mismatched = side(slice(2, None)) if batch.mismatched is not None else None
-        return PreferencePairs(side(0), side(1), mismatched=mismatched)
+        return PreferencePairs(side(0), side(1), batch.probability, mismatched)
 
     def _log_probs_of(self, parameters, answers_BxK: Sequences) -> jax.Array:
         """[B, K, T]."""
@@ -334,7 +322,7 @@ class PreferenceStage(TrainedStage):
         return {"base": self._policy.frozen_base(self._base), "reference": self._base}
 
     def _evaluated(self, state, frozen, batch: PairBatch):
-        pairs = self._pairs_of(state.trained, _by_pair(batch), frozen, {})
+        pairs = self._pairs_of(state.trained, by_pair(batch), frozen, {})
         return preference.evaluate(pairs, self._config.loss)
 
 
@@ -352,32 +340,6 @@ def _metrics(outcome: preference.PreferenceOutcome, count: int) -> dict[str, jax
     return {name: jnp.sum(value) / count for name, value in values.items()}
 
 
-def _by_pair(batch: PairBatch) -> dict[str, Any]:
-    """The batch as a tree whose leaves all begin with the axis of pairs, so that it can be cut: what has 2 B rows becomes [B, 2, ...]."""
-
-    def paired(array):
-        return jnp.swapaxes(array.reshape(2, -1, *array.shape[1:]), 0, 1)
-
-    return {
-        "pairs": batch.pairs,
-        "mismatched": None if batch.mismatched is None else jax.tree.map(paired, batch.mismatched),
-        "reference": None if batch.reference is None else paired(batch.reference),
-    }
-
-
-def _answers(pairs: Pairs, mismatched: Sequences | None = None) -> Sequences:
-    """Everything that answers one prompt, leaves [B, K, ...]: chosen, rejected and, where there are any, [B, 2] mismatched completions."""
-    both = jax.tree.map(lambda *sides: jnp.stack(sides, axis=1), *pairs)
-    if mismatched is None:
-        return both
-    return jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), both, mismatched)
-
-
-def _by_row(array_BxK: jax.Array) -> jax.Array:
-    """[B K, ...]."""
-    return array_BxK.reshape(-1, *array_BxK.shape[2:])
-
-
 def _settings(config: PreferenceStageConfig) -> dict[str, Any]:
     """What distinguishes runs of one method."""
     first = config.terms[0]
@@ -388,4 +350,6 @@ def _settings(config: PreferenceStageConfig) -> dict[str, Any]:
     }
     training = config.training
     passes = {"steps": training.steps} if training.steps else {"epochs": training.epochs}
+    if config.soft_labels:
+        options["soft_labels"] = config.soft_labels
     return options | {"learning_rate": training.learning_rate} | passes

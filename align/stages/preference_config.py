@@ -46,6 +46,8 @@ class PreferenceStageConfig:
       reference: "live" computes its log-probabilities in every step, "cached" once for all pairs.
       reference_cache: the directory of caches; each is named by a hash of model and data.
       moving_reference: TR-DPO's updates; needs a live reference.
+      soft_labels: 0 takes labels as certain; t > 0 takes the probability sig((gold of chosen - gold of rejected) / t) that gold scores give them, for the
+        losses that have room for it (Furuta et al. 2024, arXiv:2409.06691, section 3).
     """
 
     parent: ParentConfig
@@ -57,8 +59,15 @@ class PreferenceStageConfig:
     reference: Literal["live", "cached"] = "live"
     reference_cache: str = "caches/reference"
     moving_reference: MovingReference = MovingReference()
+    soft_labels: float = 0.0
 
     def __post_init__(self):
+        hard = [term.loss for term in self.terms if not LOSSES[term.loss].soft_labels]
+        if not self.soft_labels >= 0 or (self.soft_labels and hard):
+            raise ConfigError(
+                f"PreferenceStageConfig.soft_labels is {self.soft_labels!r} for the loss {', '.join(hard) or self.method}",
+                f"give 0, or a positive temperature and one of {', '.join(sorted(name for name in LOSSES if LOSSES[name].soft_labels))}",
+            )
         if self.moving_reference.every and (self.reference == "cached" or self.lora.rank):
             raise ConfigError(
                 "PreferenceStageConfig.moving_reference needs a live reference and no adapter",
