@@ -5,9 +5,13 @@ Pairs or rankings labelled by a simulated rater of known noise, or the best samp
 
 from collections.abc import Sequence
 
+from absl import flags
+
 from scaling import gin_files, verbs
 from scaling.errors import ConfigError
 from scaling.training.interruption import Interruption
+
+_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print what would be collected, and write nothing.")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -20,6 +24,9 @@ def main(argv: Sequence[str]) -> None:
     if not verbs.gin_file_flags():
         raise ConfigError("no --gin_file is given", "see configs/align/")
     config = gin_files.load(collecting.CollectConfig, verbs.gin_file_flags(), verbs.gin_binding_flags()).config
+    if _DRY_RUN.value:
+        print(collecting.planned(config))
+        return
     with Interruption() as interruption:
         store = collecting.collect(config, interruption)
     print(f"{store.path}: {store.kind}, store_hash {store.store_hash}")

@@ -62,6 +62,22 @@ class CollectConfig:
             )
 
 
+def planned(config: CollectConfig) -> str:
+    """What :func:`collect` would do, after a look at the policy and the prompts.
+
+    Raises:
+      BadInputError: one of them is missing or unfit.
+    """
+    policy, meter = find(config.parent).identity, config.meter
+    there = " (there already)" if pathlib.Path(config.output).exists() else ""
+    prompts = f"up to {meter.num_prompts} prompts of {meter.split}"
+    if config.validation_prompts:
+        prompts += f" and {config.validation_prompts} of validation"
+    gold = f", gold {meter.gold.name}" if meter.gold else ""
+    made = f"{config.make} from {meter.samples_per_prompt} samples of each of {prompts}, policy {policy}{gold}"
+    return f"{config.output}{there}: {made}, hash {_made_of(config, policy)['hash']}"
+
+
 def collect(config: CollectConfig, interruption: Interruption) -> ExampleStore:
     """Samples, labels and writes the store; one that is there already is opened instead.
 

@@ -11,6 +11,8 @@ import os
 import pathlib
 from collections.abc import Iterable, Iterator
 
+from etils import epath
+
 from align.data.labels import Labels
 from align.models.parents import ParentConfig, find
 from align.stages import shares, side_by_side
@@ -244,7 +246,7 @@ def _collected(config: LaboratoryConfig, labels: Labels, policy: str, interrupti
 
 def _paths(stages: Iterable[NamedStage], root: str) -> list[str]:
     """Directories of stages that are done."""
-    return [str(pathlib.Path(root) / KINDS[stage.kind].spec(stage.config, stage.name).run_id) for stage in stages]
+    return [os.fspath(epath.Path(root) / KINDS[stage.kind].spec(stage.config, stage.name).run_id) for stage in stages]
 
 
 def _spelt(labels: Labels) -> str:

@@ -6,7 +6,7 @@ import pytest
 from align.data.labels import Labels
 from align.data.store import ExampleStore
 from align.gold.token_programs import TokenCount
-from align.stages.collecting import CollectConfig, collect
+from align.stages.collecting import CollectConfig, collect, planned
 from scaling.errors import DataError
 from scaling.training.interruption import Interruption
 from tests.align.stages import small_stages
@@ -82,3 +82,11 @@ def test_a_store_is_collected_once_and_never_mistaken_for_another(laboratory, tm
     assert first.store_hash == again.store_hash == ExampleStore.open(tmp_path / "pairs").store_hash
     with pytest.raises(DataError, match=f"{tmp_path / 'pairs'} was made of other samples.*name another CollectConfig"):
         collect(config(laboratory, tmp_path / "pairs", meter={"seed": 1}), Interruption())
+
+
+def test_a_plan_names_what_would_be_made_and_makes_nothing(laboratory, tmp_path):
+    asked = config(laboratory, tmp_path / "pairs")
+    plan = planned(asked)
+    assert not list(tmp_path.iterdir()) and "pairs from 8 samples of each of up to 64 prompts of train" in plan
+    assert plan.endswith(collect(asked, Interruption()).manifest["made_of"]["hash"])
+    assert "pairs (there already): " in planned(asked)
