@@ -102,8 +102,9 @@ def in_words(laws: list[ProxyLaw]) -> str:
 
 
 def _is_turned(law: ProxyLaw) -> bool:
+    """Without a peak (beta below 0) the interval, which may be finite, is that of a trough."""
     peak = law.estimate("peak_distance")
-    return peak is not None and 0 < peak.value and peak.interval[1] ** 2 < law.final_kl
+    return peak is not None and 0 < peak.value < np.inf and peak.interval[1] ** 2 < law.final_kl
 
 
 def _of_proxy(gold_name, params, method, proxy: pd.DataFrame, draws, level, rng) -> ProxyLaw:

@@ -1,5 +1,6 @@
 """The gold-reward laboratory: a law for each proxy, and the axes that move what a proxy is worth."""
 
+import dataclasses
 import itertools
 import json
 import pathlib
@@ -179,6 +180,16 @@ def test_the_held_out_part_of_a_best_of_n_is_its_mean_over_prompts(tmp_path):
     found = study.study(read([str(tmp_path / "broken")]), Options(draws=20))
     check = found.panels[0].laws[0].check
     assert check.covered == 0 and check.bias == pytest.approx(-0.5, abs=0.05) and found.objections
+
+
+@pytest.mark.parametrize(("alpha", "beta", "turned"), [(0.5, 0.3, 1), (-0.2, -0.4, 0), (0.1, -0.4, 0)])
+def test_a_law_that_falls_and_then_rises_is_not_counted_as_turning(tmp_path, alpha, beta, turned):
+    """Where beta is below 0 the slope vanishes at a trough, with an interval as narrow as that of a peak."""
+    directory = write_best_of_n(tmp_path, by_prompt(np.random.default_rng(4), 400, alpha, beta, spread=0.1))
+    rows = read([str(directory.parent)]).frame
+    fitted = fitted_laws.fit(rows, 0, 0.9, np.random.default_rng(0))
+    law = dataclasses.replace(law_of(0.1), law=fitted.law, final_kl=float(rows["kl"].max()))
+    assert proxies.in_words([law]).startswith(f"{turned} of 1 laws turn")
 
 
 def test_curves_of_another_run_are_refused_by_name(tmp_path):
