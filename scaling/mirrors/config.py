@@ -1,4 +1,4 @@
-"""Which services see a run while it trains."""
+"""Which services see a run, or a stage of alignment, while it trains."""
 
 import dataclasses
 from typing import Literal
@@ -8,7 +8,7 @@ from scaling.errors import ConfigError
 
 @dataclasses.dataclass(frozen=True)
 class MirrorsConfig:
-    """Live mirrors of a run; none by default. What they are changes neither what is computed nor the run's identity.
+    """Live mirrors of a run or a stage; none by default. What they are changes neither what is computed nor its identity.
 
     `python -m launch.export` mirrors any run afterwards, also to services that cannot take many writers at once.
 

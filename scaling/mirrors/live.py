@@ -1,4 +1,4 @@
-"""Mirrors of a run while it trains. Training never waits for them, and whatever a service does, the run goes on: failures are said once and counted.
+"""Mirrors of a run or stage while it trains. Training never waits for them, and whatever a service does, the run goes on: failures are said once and counted.
 
 Each service has a thread of its own, fed by a queue; a row is put there and forgotten. What the files say is complete in any case, so what a service has
 missed comes with the next `python -m launch.export`.
