@@ -131,9 +131,7 @@ def _agreement(item: Judgement, answers: tuple[Answers, Answers]) -> float | Non
 
 
 def _flags(item: Judgement, runs: Mapping[str, AnsweredRun]) -> tuple[str, ...]:
-    trained_by = [name for name in item.pair if name in runs and item.identity in runs[name].rewards]
-    if item.identity and trained_by:
-        return (
-            f"{item.judge} is a reward that {' and '.join(trained_by)} learnt from or was measured by: no independent judge",
-        )
+    known = any(name in runs and item.identity in runs[name].rewards for name in item.pair)
+    if item.identity and known:
+        return (f"{item.judge} is a reward that the policies learnt from or were measured by: no independent judge",)
     return ()

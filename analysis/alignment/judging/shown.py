@@ -1,5 +1,6 @@
 """Judged win rates in the terminal and in the report."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from align.statistics import multiplicity
@@ -26,7 +27,8 @@ def lines(found: Sequence[Judged], level: float) -> Iterator[str]:
     )
     for item in found:
         said, rate = item.verdicts, item.verdicts.win_rate
-        name = f"{item.judge}: {item.first} against {item.second}"
+        # Settings may be long; the ids are in frontier.json.
+        name = f"{item.judge[:14]}: {item.first_id[:8]} {item.first}"
         yield (
             f"{name[:53]:54}{number(rate.value, 3):>7}  {_ends(rate.interval(level)):14}{rate.ties:>6}{_decided(item, level):>22}{number(item.adjusted, 2):>9}"
             f"{number(1 - said.consistency, 2):>15}{number(said.position_bias, 2):>9}{number(item.adjusted_position, 2):>9}"
@@ -45,8 +47,9 @@ def section(found: Sequence[Judged], level: float) -> str:
 
 
 def flags(found: Sequence[Judged]) -> tuple[str, ...]:
-    """Every flag, once."""
-    return tuple(dict.fromkeys(flag for item in found for flag in item.flags))
+    """Every flag, once, with the pairs that it holds for."""
+    counts = Counter(flag for item in found for flag in item.flags)
+    return tuple(f"{flag} ({count} of {len(found)} pairs)" for flag, count in counts.items())
 
 
 def _row(item: Judged, level: float) -> list[str]:

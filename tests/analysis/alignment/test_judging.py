@@ -7,7 +7,7 @@ import pytest
 
 from align.gold.token_programs import TokenCount
 from analysis.alignment import measurements, study, terminal
-from analysis.alignment.judging import answers, comparisons, judged, judgements, reward_judge
+from analysis.alignment.judging import answers, comparisons, judged, judgements, reward_judge, shown
 from analysis.laws.errors import TableError
 from scaling.data.vocabularies import ByteVocabulary
 from tests.analysis.alignment import runs
@@ -144,8 +144,11 @@ def test_a_reward_that_runs_learnt_from_is_flagged(root, tmp_path):
     answered = answers.read(measurements.read([str(root)]))
     asked(answered, tmp_path / "judged")
     path = answer(tmp_path / "judged", by_word, judge_identity="vader")
-    flags = {item.first_id: item.flags for item in found(answered, [path], tmp_path / "judged" / "key.jsonl")}
+    items = found(answered, [path], tmp_path / "judged" / "key.jsonl")
+    flags = {item.first_id: item.flags for item in items}
     assert "no independent judge" in flags["run0"][0] and not flags["run1"]
+    (flag,) = shown.flags(items)
+    assert flag.endswith("(1 of 2 pairs)")
 
 
 def test_a_reward_judges_what_it_reads_and_calls_equals_ties():
@@ -231,7 +234,7 @@ def test_the_report_and_the_terminal_show_judges(root, answered, tmp_path):
     items = found(answered, [answer(tmp_path / "judged", by_word)], tmp_path / "judged" / "key.jsonl")
     made = study.study(measurements.read([str(root)]), study.Options(draws=0), items)
     text = "\n".join(terminal.describe(made))
-    assert "judge: dpo beta=0.1 seed 0 against its reference" in text and "among all 2 comparisons" in text
+    assert "judge: run0 dpo beta=0.1 seed 0" in text and "among all 2 comparisons" in text
     assert [row["win_rate"] for row in made.to_json()["judged"]] == [0.75, 0.75]
 
 
