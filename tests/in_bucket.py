@@ -3,6 +3,7 @@
 Needs root (a network of its own), openssl and the extra `bucket`; PLUMBLINE_BUCKET_PACKAGES may name a folder that holds the latter's packages.
 """
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -10,11 +11,14 @@ import pathlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from types import ModuleType
 from typing import Any
 
 import pytest
 
+from scaling.errors import InterruptedRunError
+from scaling.training.interruption import Interruption
 from tests.conftest import PROJECT_ROOT
 
 PACKAGES = os.environ.get("PLUMBLINE_BUCKET_PACKAGES", "")
@@ -39,6 +43,22 @@ def result_of(folder: pathlib.Path, script: str, arguments: Sequence[str]) -> tu
     assert ended.returncode == 0, ended.stderr[-3000:]
     result = json.loads(ended.stdout.rpartition("RESULT ")[2].splitlines()[0])
     return result, json.loads((folder / "puts.json").read_text())
+
+
+@contextlib.contextmanager
+def told_to_stop(loop: ModuleType, step: int, interruption: Interruption) -> Iterator[None]:
+    """Inside the block, what a loop (a module with a function `_at_boundary`) trains is told to stop at a step, and stops."""
+    at_boundary = loop._at_boundary
+
+    def signalled(session, state, done):
+        if done == step:
+            interruption.signal_name = "SIGTERM"
+        at_boundary(session, state, done)
+
+    loop._at_boundary = signalled
+    with contextlib.suppress(InterruptedRunError):
+        yield
+    loop._at_boundary = at_boundary
 
 
 def _has_client() -> bool:

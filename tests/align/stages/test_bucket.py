@@ -15,25 +15,17 @@ from tests.align.stages import small_stages
 from tests.scaling.kept_lines import KeptLines
 
 SCRIPT = """
-import contextlib, json, pathlib, pickle, sys
+import json, pathlib, pickle, sys
 from align.models.parents import ParentConfig
 from align.stages import running
 from align.training import loop
-from scaling.errors import InterruptedRunError
 from scaling.training.interruption import Interruption
+from tests import in_bucket
 from tests.align.stages import small_stages
 
 config, sampling = pickle.loads(pathlib.Path(sys.argv[1]).read_bytes())
-with Interruption() as interruption:
-    at_boundary = loop._at_boundary
-    def signalled(session, state, done):
-        if done == 4:
-            interruption.signal_name = "SIGTERM"
-        at_boundary(session, state, done)
-    loop._at_boundary = signalled
-    with contextlib.suppress(InterruptedRunError):
-        running.run("sft", config, "gs://laboratory/align", interruption)
-    loop._at_boundary = at_boundary
+with Interruption() as interruption, in_bucket.told_to_stop(loop, 4, interruption):
+    running.run("sft", config, "gs://laboratory/align", interruption)
 directory, status = small_stages.run("sft", config, "gs://laboratory/align")
 best, _ = small_stages.run("best_of_n", sampling, "gs://laboratory/align")
 rows = directory.metrics()

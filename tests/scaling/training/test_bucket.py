@@ -8,26 +8,18 @@ from tests import in_bucket
 from tests.scaling.training import small_runs
 
 SCRIPT = """
-import contextlib, json, pathlib, signal, sys
+import json, sys
 from scaling import gin_files, run_directory, run_stores
-from scaling.errors import InterruptedRunError
 from scaling.run_config import RunConfig
 from scaling.training import run as runs
 from scaling.training.interruption import Interruption
+from tests import in_bucket
 
 loaded = gin_files.load(RunConfig, [sys.argv[1]])
 (directory,) = run_directory.freeze("gs://laboratory/runs", loaded, run_stores.hashes_of(loaded.config))
 assert directory.status() == "new"
-with Interruption() as interruption:
-    at_boundary = runs._at_boundary
-    def signalled(session, state, done):
-        if done == 10:
-            interruption.signal_name = "SIGTERM"
-        at_boundary(session, state, done)
-    runs._at_boundary = signalled
-    with contextlib.suppress(InterruptedRunError):
-        runs.train_run(directory, interruption)
-    runs._at_boundary = at_boundary
+with Interruption() as interruption, in_bucket.told_to_stop(runs, 10, interruption):
+    runs.train_run(directory, interruption)
 assert directory.status() == "interrupted", directory.status()
 with Interruption() as interruption:
     assert runs.train_run(directory, interruption) == "completed"
