@@ -3,26 +3,6 @@
 from align.gold.lexicon import LexiconRater, LexiconSentiment
 from align.gold.rating_judge import RatingJudge
 from align.gold.scorer import FrozenScorer
-from align.gold.token_programs import (
-    ForbiddenTokens,
-    LengthWindow,
-    NoRepeat,
-    Parity,
-    TokenCount,
-    TokenWeights,
-    WeightedSum,
-)
+from align.gold.token_programs import TokenProgram
 
-GoldConfig = (
-    LexiconSentiment
-    | LexiconRater
-    | RatingJudge
-    | FrozenScorer
-    | TokenCount
-    | ForbiddenTokens
-    | Parity
-    | NoRepeat
-    | LengthWindow
-    | TokenWeights
-    | WeightedSum
-)
+GoldConfig = LexiconSentiment | LexiconRater | RatingJudge | FrozenScorer | TokenProgram

@@ -151,6 +151,9 @@ class TokenWeights(NamedByKind):
         return np.array([weights_V[ids] @ np.minimum(times, self.most) for ids, times in counts], np.float64)
 
 
+SingleProgram = TokenCount | ForbiddenTokens | Parity | NoRepeat | LengthWindow | TokenWeights
+
+
 @dataclasses.dataclass(frozen=True)
 class WeightedSum(NamedByKind):
     """A weighted sum of programs: a set of rules, some of which matter more.
@@ -160,7 +163,7 @@ class WeightedSum(NamedByKind):
       weights: one each.
     """
 
-    parts: "tuple[TokenCount | ForbiddenTokens | Parity | NoRepeat | LengthWindow | TokenWeights, ...]"
+    parts: tuple[SingleProgram, ...]
     weights: tuple[float, ...]
     kind: Literal["weighted_sum"] = "weighted_sum"
 
@@ -181,6 +184,9 @@ class WeightedSum(NamedByKind):
         return sum(
             weight * part.score(sequences, vocabulary) for part, weight in zip(self.parts, self.weights, strict=True)
         )
+
+
+TokenProgram = SingleProgram | WeightedSum
 
 
 TokenProgram = TokenCount | ForbiddenTokens | Parity | NoRepeat | LengthWindow | TokenWeights | WeightedSum

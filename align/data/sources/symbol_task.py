@@ -10,14 +10,7 @@ from align.data.examples import UNKNOWN, TokenExample
 from align.data.labels import Labels, preferred_order
 from align.data.sources.ratings import SPLITS
 from align.data.sources.source import READER_VERSION
-from align.gold.token_programs import (
-    ForbiddenTokens,
-    LengthWindow,
-    NoRepeat,
-    Parity,
-    TokenCount,
-    WeightedSum,
-)
+from align.gold.token_programs import TokenProgram
 from align.sequences import Sequences
 from scaling.data.vocabularies import SPECIALS, Vocabulary
 from scaling.errors import ConfigError, DataError
@@ -45,7 +38,7 @@ class SymbolTask:
     prompt_tokens: int
     completion_tokens: int
     completions: int = 2
-    gold: TokenCount | ForbiddenTokens | Parity | NoRepeat | LengthWindow | WeightedSum | None = None
+    gold: TokenProgram | None = None
     labels: Labels = Labels()
     train_examples: int = 4096
     held_out_examples: int = 512
