@@ -23,7 +23,7 @@ def open_examples(config: ExamplesConfig, parent: Parent, *kinds: str) -> Exampl
       DataError: they are missing, altered, of another kind, or tokenised for another model.
       ConfigError: the rows exceed the model's context.
     """
-    store = ExampleStore.open(config.store)
+    store = ExampleStore.open(config.store, verify="once")
     store.require_kind(*kinds)
     store.require_vocabulary(parent.vocabulary().sha256, str(parent.path))
     if parent.config.positions == "learned" and config.length > parent.config.max_length:

@@ -269,7 +269,7 @@ class PolicyMeter:
 
 
 def _prompts(config: MeterConfig, parent: Parent) -> tuple[Prompts, list[str]]:
-    store = ExampleStore.open(config.prompts)
+    store = ExampleStore.open(config.prompts, verify="once")
     store.require_vocabulary(parent.vocabulary().sha256, str(parent.path))
     examples = store.split(config.split)
     chosen = np.arange(min(config.num_prompts, len(examples)))

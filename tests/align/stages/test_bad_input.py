@@ -103,6 +103,19 @@ def test_examples_tokenised_for_another_model(laboratory, foreign_pairs):
         preference.spec(pairs_config(laboratory, store=foreign_pairs))
 
 
+def test_examples_that_were_altered(laboratory, tmp_path):
+    """One token of one completion, in a file of the right size."""
+    store = tmp_path / "pairs"
+    shutil.copytree(laboratory.pairs, store)
+    file = store / "train.completions.tokens"
+    content = bytearray(file.read_bytes())
+    content[0] ^= 1
+    file.write_bytes(content)
+    data = small_stages.data(str(store))
+    with pytest.raises(DataError, match=r"train\.completions\.tokens is altered"):
+        preference.spec(PreferenceStageConfig(laboratory.policy, data))
+
+
 def test_a_store_of_the_wrong_kind(laboratory):
     dialogues, pairs = small_stages.data(laboratory.dialogues), small_stages.data(laboratory.pairs)
     with pytest.raises(DataError, match=f"{laboratory.dialogues}.*dialogue"):
