@@ -10,9 +10,10 @@ import time
 import pytest
 
 from align.stages import laboratory as laboratories
-from align.stages import study
+from align.stages import shares, study
 from align.stages.collecting import collect
 from align.stages.shares import Share
+from align.stages.side_by_side import NamedStage
 from align.training.stage_directory import StageDirectory
 from scaling import gin_files
 from scaling.errors import ConfigError, InterruptedRunError
@@ -74,6 +75,31 @@ def test_what_another_has_in_hand_is_waited_for_by_a_share_alone(monkeypatch, ca
             Share(1, 2).awaited(take, interruption, "the fine-tune")
 
 
+def test_what_all_shares_need_is_done_own_part_first_and_the_rest_awaited(monkeypatch):
+    """The second of two shares: it runs its stages side by side, and takes or waits for the others one by one."""
+    stages, done = [NamedStage("sft", None, name) for name in "abcd"], []
+    held = {"c": 1}
+
+    def side_by_side(own, *_):
+        done.extend(stage.name for stage in own)
+        return {stage.name: "completed" for stage in own}
+
+    def taken(stage, *_):
+        if held.get(stage.name):
+            held[stage.name] -= 1
+            raise BusyError("another share has it in hand")
+        done.append(stage.name)
+        return "diverged"
+
+    monkeypatch.setattr("align.stages.shares._LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("align.stages.side_by_side.run", side_by_side)
+    monkeypatch.setattr("align.stages.side_by_side.taken", taken)
+    with Interruption() as interruption:
+        found = shares.run_for_all(stages, "root", 1, interruption, Share(1, 2))
+    assert done == ["b", "d", "a", "c"]
+    assert list(found.items()) == [("a", "diverged"), ("b", "completed"), ("c", "diverged"), ("d", "completed")]
+
+
 def test_a_store_that_another_command_collects_is_not_collected_twice(laboratory, tmp_path):
     config = tiny(laboratory, tmp_path).collect
     config = dataclasses.replace(
@@ -107,16 +133,16 @@ def test_two_shares_leave_what_one_command_leaves_though_one_is_killed(laborator
     """The second is killed -9 in its first policy; the first comes to its end without it, and the same command continues the second."""
     config = tiny(laboratory, tmp_path)
     (tmp_path / "study.pickle").write_bytes(pickle.dumps(config))
-    shares = [started(tmp_path, "0/2"), started(tmp_path, "1/2")]
+    processes = [started(tmp_path, "0/2"), started(tmp_path, "1/2")]
     own = set(study.planned(config, Share(1, 2))) - set(study.planned(config, Share(0, 2)))
     deadline = time.monotonic() + 300
     while not any(d.spec.name in own and d.attempts() for d in policies_of(tmp_path / "shared")):
         assert time.monotonic() < deadline, "the second share never began a policy"
         time.sleep(0.05)
-    shares[1].kill()
-    text, _ = shares[0].communicate(timeout=300)
-    assert shares[0].returncode == 0, text
-    shares[1].communicate()
+    processes[1].kill()
+    text, _ = processes[0].communicate(timeout=300)
+    assert processes[0].returncode == 0, text
+    processes[1].communicate()
     again = started(tmp_path, "1/2")
     text, _ = again.communicate(timeout=300)
     assert again.returncode == 0, text
