@@ -52,7 +52,7 @@ def test_runs_without_names_have_no_column_for_them(exact):
 
 def test_rollouts_have_a_row_for_every_form_and_band(small_study, page):
     text = section(page, "residuals")
-    assert {score.form for score in small_study.rollouts} >= {"weighed forms", "chinchilla_parametric", "kaplan_nd"}
+    assert {score.form for score in small_study.rollouts} >= {"weighed forms", "kaplan_nd", "skaling", "data_by_size"}
     assert all(f"<td>{score.form}</td>" in text and f">{score.where}</td>" in text for score in small_study.rollouts)
     assert len(small_study.to_json()["rollouts"]) == len(small_study.rollouts)
 
