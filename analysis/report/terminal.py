@@ -83,7 +83,7 @@ def _rollouts(study: Study) -> Iterator[str]:
     if not study.rollouts:
         yield "too few runs for rollouts (fits to the cheapest runs that predict the dearer ones)"
         return
-    yield "rollouts (fitted to the cheapest runs, predicting the dearer ones; forecasts weigh the forms so):"
+    yield "rollouts (fitted to the cheapest runs, predicting the dearer ones; forecasts weigh the forms so, special cases not at all):"
     yield f"{'form':24}{'weight':>7}{'x C fitted':>12}{'runs':>6}{'error':>8}{'bias':>9}{'coverage':>10}{'width':>8}{'score':>8}"
     for score in study.rollouts:
         yield (

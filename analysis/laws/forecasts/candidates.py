@@ -6,7 +6,7 @@ import numpy.typing as npt
 from analysis.laws.fitting import engine
 from analysis.laws.fitting.objectives import HUBER
 from analysis.laws.fitting.starts import starts
-from analysis.laws.forms import data_by_size, data_constrained, kaplan, skaling
+from analysis.laws.forms import chinchilla, data_by_size, data_constrained, kaplan, over_training, skaling
 from analysis.laws.forms.form import Form
 from analysis.laws.tables.table import RunsTable
 
@@ -19,6 +19,8 @@ _REPEATED = 1.01
 
 # Chinchilla's law is a case of the last two, the over-training law of Chinchilla's: a form beside its own special case is the same opinion twice.
 FORMS: tuple[Form, ...] = (kaplan.ND, skaling.FORM, data_by_size.FORM)
+# Rolled out beside them, so that a reader sees how the usual laws do, and not weighed.
+SPECIAL_CASES: tuple[Form, ...] = (chinchilla.FORM, over_training.FORM)
 
 
 def forms_of(table: RunsTable) -> tuple[Form, ...]:

@@ -6,12 +6,13 @@ that covers: width + 2/alpha times what an observation lies outside.
 """
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from analysis.laws.forecasts import outlook
+from analysis.laws.forecasts import candidates, outlook
 from analysis.laws.result import finite
 
 FloatArray = npt.NDArray[np.float64]
@@ -69,17 +70,15 @@ def interval_score(y_Q: FloatArray, low_Q: FloatArray, high_Q: FloatArray, level
 def scores(made: outlook.Outlook) -> tuple[Score, ...]:
     """Every form and all of them weighed, by distance; bands without predictions are left out.
 
-    The weights and the forms' intervals are those before the conformal adjustment, which was made on these very errors.
+    The weights and the forms' intervals are those before the conformal adjustment, which was made on these very errors. Special cases of the forms follow
+    them with weight zero.
     """
     if not made.rolled:
         return ()
     y_Q = np.concatenate([made.y_K[~item.early_K] for item in made.rolled])
     distance_Q = np.concatenate([item.distance_Q for item in made.rolled])
-    alone = np.eye(len(made.forms))
-    kinds = [(form.name, float(made.weight_F[index]), alone[index]) for index, form in enumerate(made.forms)]
     found = []
-    for name, weight, weight_F in [*kinds, (MIXTURE, 1.0, made.weight_F)]:
-        ends = [outlook.averaged(item.predictives, weight_F, made.level) for item in made.rolled]
+    for name, weight, ends in _predictions(made):
         median_Q, low_Q, high_Q = (np.concatenate(column) for column in zip(*ends, strict=True))
         for low, high in zip(BANDS[:-1], BANDS[1:], strict=True):
             rows = (distance_Q >= np.log(low)) & (distance_Q < np.log(high))
@@ -87,6 +86,21 @@ def scores(made: outlook.Outlook) -> tuple[Score, ...]:
                 values = (values[rows] for values in (y_Q, median_Q, low_Q, high_Q))
                 found.append(summary(name, (low, high), *values, made.level, weight))
     return tuple(found)
+
+
+def _predictions(made: outlook.Outlook) -> Iterator[tuple[str, float, list[tuple[FloatArray, FloatArray, FloatArray]]]]:
+    """Name, weight, and in each rollout median, low and high end: of every form, of its special cases, and of all forms weighed."""
+    early_WxK = np.array([item.early_K for item in made.rolled])
+    beside = outlook.predictives(candidates.SPECIAL_CASES, made.runs, made.y_K, early_WxK, None)
+    parts = [[*item.predictives, *more] for item, more in zip(made.rolled, beside, strict=True)]
+    forms = (*made.forms, *candidates.SPECIAL_CASES)
+    weight_F = np.append(made.weight_F, np.zeros(len(candidates.SPECIAL_CASES)))
+    kinds = [
+        (form.name, float(weight), alone)
+        for form, weight, alone in zip(forms, weight_F, np.eye(len(forms)), strict=True)
+    ]
+    for name, weight, shares_F in [*kinds, (MIXTURE, 1.0, weight_F)]:
+        yield name, weight, [outlook.averaged(part, shares_F, made.level) for part in parts]
 
 
 def summary(

@@ -9,6 +9,7 @@ from scipy import stats
 
 from analysis.laws.errors import TableError
 from analysis.laws.forecasts import candidates, conformal, discrepancy, held_out, outlook, published, rollouts, stacking
+from analysis.laws.forms import chinchilla as chinchilla_law
 from analysis.laws.tables import sources, table
 
 
@@ -166,7 +167,8 @@ def test_a_forecast_is_the_same_in_whatever_company_it_is_asked_for(made):
 def test_every_form_and_the_mixture_are_scored_by_distance(made):
     found = rollouts.scores(made)
     names = {score.form for score in found}
-    assert names == {*(form.name for form in candidates.FORMS), rollouts.MIXTURE}
+    assert names == {*(form.name for form in (*candidates.FORMS, *candidates.SPECIAL_CASES)), rollouts.MIXTURE}
+    assert {score.weight for score in found if score.form == chinchilla_law.FORM.name} == {0.0}
     assert len({score.beyond for score in found}) == 3
     assert all(0 <= score.coverage <= 1 and score.width_percent > 0 for score in found)
     assert any(score.to_json()["beyond"][1] is None for score in found)
