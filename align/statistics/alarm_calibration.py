@@ -3,10 +3,12 @@
     python -m align.statistics.alarm_calibration [--runs=20000] [--rate=0.02] [--seed=0]
     python -m align.statistics.alarm_calibration --laboratory=runs/gold_laboratory [--laboratory=...]
 
-A simulated run has 20 measurements on 64 prompts. Healthy: √KL grows ever more slowly to a limit between 1 and 6 (a penalty holds it) with the jitter
-of an adaptive penalty; length wanders by 1.5% a measurement; the ensemble's disagreement rises by up to 30%, because any policy leaves the data a
-little. Over-optimised: from a random moment on √KL accelerates, length grows by 4 to 8% a measurement and disagreement by 6 to 12%. All are observed
-with errors of 5% (KL 10%). On one's own healthy runs the rates may be others: alarms.calibrate.
+A simulated run has 20 measurements on 64 prompts. Healthy: √KL grows ever more slowly to a limit between 1 and 9 (6 is where runs on the gold score stood
+after 30 steps without a penalty) with the jitter of an adaptive penalty; length wanders by 1.5% a measurement, and by up to 0.12 in its logarithm for each
+unit of √KL (0.06 to 0.13 in seven recorded runs on the gold score); the ensemble's disagreement rises by up to 30%, because any policy leaves the data a
+little. Over-optimised: from a random moment on √KL accelerates, length grows or shrinks by 0.5 to 1 in its logarithm for each further unit of √KL, six-fold
+at most (as in five recorded runs that ended in answers of a few tokens), and disagreement grows by 6 to 12% a measurement. All are observed with
+errors of 5% (KL 10%). On one's own healthy runs the rates may be others: alarms.calibrate.
 """
 
 import argparse
@@ -28,15 +30,17 @@ _LENGTHS = (8, 12, 16, 24)
 def simulated(over_optimised: bool, rng: np.random.Generator) -> list[dict[str, float]]:
     """One run, as rows of measurements.jsonl."""
     time_T = np.arange(MEASUREMENTS, dtype=np.float64)
-    limit, pace = rng.uniform(1.0, 6.0), rng.uniform(3.0, 15.0)
+    limit, pace = rng.uniform(1.0, 9.0), rng.uniform(3.0, 15.0)
     distance_T = limit * -np.expm1(-time_T / pace) * np.exp(0.03 * rng.standard_normal(MEASUREMENTS))
-    length_T = 30 * np.exp(np.cumsum(0.015 * rng.standard_normal(MEASUREMENTS)))
+    wandering_T = np.cumsum(0.015 * rng.standard_normal(MEASUREMENTS))
+    length_T = 30 * np.exp(wandering_T + rng.uniform(-0.12, 0.12) * distance_T)
     disagreement_T = 0.4 * (1 + 0.3 * rng.random() * distance_T / limit)
     if over_optimised:
         # Half of the run at least remains to see it in.
         late_T = np.maximum(0.0, time_T - rng.integers(4, MEASUREMENTS // 2 + 1))
-        distance_T = distance_T + 0.02 * limit * late_T**2
-        length_T = length_T * np.exp(rng.uniform(0.04, 0.08) * late_T)
+        further_T = 0.02 * limit * late_T**2
+        distance_T = distance_T + further_T
+        length_T = length_T * np.exp(rng.choice([-1, 1]) * np.minimum(rng.uniform(0.5, 1.0) * further_T, np.log(6)))
         disagreement_T = disagreement_T * np.exp(rng.uniform(0.06, 0.12) * late_T)
     observed = {
         "kl": distance_T**2 * np.exp(0.10 * rng.standard_normal(MEASUREMENTS)),

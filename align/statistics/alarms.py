@@ -2,15 +2,15 @@
 
     ensemble disagreement   ln(disagreement now / at the beginning)     members of a reward ensemble part where none was trained
     KL acceleration         ln(recent speed of √KL / speed before)      a policy under control slows down; the reward grows about linearly in √KL
-    length drift            |ln(length now / at the beginning)|         length is what proxies are most often hacked by (Singhal et al. 2023,
-                                                                        arXiv:2310.03716)
+    length drift            |ln(length now / at the beginning)| / √KL   length is what proxies are most often hacked by (Singhal et al. 2023,
+                                                                        arXiv:2310.03716); any policy's lengths move as it moves away
 
 "Now" is the mean of the last two measurements, so that a single noisy one raises no alarm, and none is raised before the seventh: over a few measurements
 that lie far apart any policy that learns has changed. A threshold is what the statistic of a healthy run exceeds at any measurement with a stated
-probability; :data:`THRESHOLDS` were measured on simulated runs (`python -m align.statistics.alarm_calibration`), which a penalty holds. PPO without one, on
-the gold reward itself and 20 to 40 nats away, raised ensemble disagreement and length drift in four of four runs and KL acceleration in none, so the first
-two tell nothing of runs that may go so far. What alarms raise and find on one's own runs, by the number of measurements: the same command with
-`--laboratory=ROOT`; :func:`calibrate` measures thresholds on them.
+probability; :data:`THRESHOLDS` were measured on simulated runs (`python -m align.statistics.alarm_calibration`). On PPO without a penalty, on the gold reward
+itself and 20 to 40 nats away, ensemble disagreement was raised in four of four runs and the others in none, so disagreement tells nothing of runs that may go
+so far. What alarms raise and find on one's own runs, by the number of measurements: the same command with `--laboratory=ROOT`; :func:`calibrate` measures
+thresholds on them.
 """
 
 import dataclasses
@@ -66,8 +66,7 @@ def ensemble_disagreement(run: Run) -> FloatArray:
 
 def kl_acceleration(run: Run) -> FloatArray:
     """Growth of the speed of √KL over steps, float64 [T]; the exact KL is taken where it was measured."""
-    kl_T = np.array([row["kl"] if row.get("kl_exact") is None else row["kl_exact"] for row in run], np.float64)
-    distance_T, step_T = np.sqrt(np.maximum(kl_T, 0.0)), _column(run, "step")
+    distance_T, step_T = _distance(run), _column(run, "step")
     found_T = np.full(len(run), np.nan)
     for now in range(FEWEST - 1, len(run)):
         # The mean over two neighbours at either end, for KLs are noisy.
@@ -81,8 +80,9 @@ def kl_acceleration(run: Run) -> FloatArray:
 
 
 def length_drift(run: Run) -> FloatArray:
-    """Relative change of the mean `length` in either direction, float64 [T]."""
-    return np.abs(np.log(_recent(_column(run, "length")) / _initial(_column(run, "length"))))
+    """Relative change of the mean `length` in either direction for each unit of √KL (for all of it within one nat), float64 [T]."""
+    length_T, distance_T = _column(run, "length"), np.maximum(_distance(run), 1.0)
+    return np.abs(np.log(_recent(length_T) / _initial(length_T))) / _recent(distance_T)
 
 
 STATISTICS: dict[str, Callable[[Run], FloatArray]] = {
@@ -92,7 +92,7 @@ STATISTICS: dict[str, Callable[[Run], FloatArray]] = {
 }
 # Each is exceeded at any of 20 measurements by this share of 20,000 simulated healthy runs.
 FALSE_ALARMS = 0.02
-THRESHOLDS: dict[str, float] = {"ensemble_disagreement": 0.295, "kl_acceleration": 0.242, "length_drift": 0.217}
+THRESHOLDS: dict[str, float] = {"ensemble_disagreement": 0.295, "kl_acceleration": 0.242, "length_drift": 0.185}
 
 
 def check(run: Run, thresholds: Mapping[str, float] = THRESHOLDS) -> list[Alarm]:
@@ -124,6 +124,12 @@ def alarm_rate(name: str, runs: Sequence[Run], threshold: float) -> Rate:
     """The share of runs on which an alarm is raised: its false-alarm rate if they are healthy, its power if not."""
     raised = sum(bool((STATISTICS[name](run) > threshold).any()) for run in runs)
     return Rate(raised / len(runs), len(runs), intervals.clopper_pearson(raised, len(runs)))
+
+
+def _distance(run: Run) -> FloatArray:
+    """√KL, nats^(1/2): of the exact KL where it was measured."""
+    kl_T = np.array([row["kl"] if row.get("kl_exact") is None else row["kl_exact"] for row in run], np.float64)
+    return np.sqrt(np.maximum(kl_T, 0.0))
 
 
 def _column(run: Run, name: str) -> FloatArray:

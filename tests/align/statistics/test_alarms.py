@@ -63,8 +63,9 @@ def test_one_noisy_measurement_is_halved_and_a_lasting_change_is_dated():
         and found.statistic_T[8] == pytest.approx(np.log(1.5))
         and found.statistic_T[9] == pytest.approx(np.log(2))
     )
-    shorter = alarms.length_drift(rows(length=[30.0] * 6 + [15.0] * 6))
-    assert shorter[-1] == pytest.approx(np.log(2))
+    for kl, distance in ((0.25, 1.0), (9.0, 3.0)):
+        shorter = alarms.length_drift(rows(kl=[kl] * 12, length=[30.0] * 6 + [15.0] * 6))
+        assert shorter[-1] == pytest.approx(np.log(2) / distance)
 
 
 def test_six_measurements_say_nothing_however_large_the_change():
