@@ -195,8 +195,9 @@ sweep_config.Sweep.name = "preempted"
 sweep_config.Sweep.root = "{root}"
 sweep_config.Sweep.parts = (@sweep_config.Part(),)
 sweep_config.Part.axes = (@sweep_config.Grid(),)
-sweep_config.Grid.binding = "RunConfig.seed"
-sweep_config.Grid.values = (0, 1)
+# Runs that could train side by side would be one job.
+sweep_config.Grid.binding = "llama.width"
+sweep_config.Grid.values = (16, 32)
 """
 
 

@@ -33,9 +33,10 @@ def stage(laboratory, gold, **fields) -> PpoStageConfig:
 def test_saying_one_token_reaches_the_ceiling(algorithm, laboratory, tmp_path):
     """The reward is the number of letters "z" in 8 tokens. The fine-tune says about two and then ends; the best is 8, and 98% of it is asked for."""
     gold = TokenCount(tokens=(int(small_stages.VOCABULARY.encode("z")[0]),))
+    # At twice the rate one seed of four stays at 7: which one, the compiler's optimisations decide.
+    training = {"steps": 90, "learning_rate": 5e-3, "schedule": "linear"}
     config = stage(
-        laboratory, gold, algorithm=algorithm, samples_per_prompt=1 if algorithm == "ppo" else 4, training={"steps": 60, "learning_rate": 1e-2},
-        meter=laboratory.meter(gold=gold),
+        laboratory, gold, algorithm=algorithm, samples_per_prompt=1 if algorithm == "ppo" else 4, training=training, meter=laboratory.meter(gold=gold),
     )  # fmt: skip
     run, _ = small_stages.run("ppo", config, tmp_path)
     rows = run.metrics()
