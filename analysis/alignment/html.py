@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from html import escape
 
 from align.statistics import multiplicity
-from analysis.alignment import proxies
+from analysis.alignment import proxies, raised_alarms
 from analysis.alignment.figures import panel_name
 from analysis.alignment.judging import shown
 from analysis.alignment.proxies import AXES, ProxyLaw
@@ -217,6 +217,8 @@ def _win_rates(study: AlignmentStudy) -> str:
 
 
 def _alarms(study: AlignmentStudy) -> str:
+    if not study.alarm_rates:
+        return paragraph(f"Alarms of over-optimisation: {raised_alarms.UNABLE}.")
     rates = flag_list(tuple(rate.in_words for rate in study.alarm_rates))
     if not study.alarms:
         return rates + paragraph(
@@ -227,7 +229,8 @@ def _alarms(study: AlignmentStudy) -> str:
         for item in study.alarms
     ]  # fmt: skip
     caption = (
-        "The statistics are logarithms of ratios to the beginning of the run (align.statistics.alarms), from the seventh measurement on; about 2% of simulated "
+        "The statistics are logarithms of ratios to the beginning of the run, that of length for each unit of √KL (align.statistics.alarms), from the seventh "
+        "measurement on; about 2% of simulated "
         "healthy runs of 20 measurements exceed each threshold."
     )
     return rates + table(["run", "what", "alarm", "step", "largest", "threshold"], rows, (3, 4, 5), caption)

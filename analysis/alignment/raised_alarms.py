@@ -16,6 +16,9 @@ from align.statistics.alarms import Rate
 
 _COLUMNS = ["step", "kl", "length", "disagreement"]
 
+# Said where no alarm has a rate.
+UNABLE = f"none could be raised: they need {alarms.FEWEST} measurements of a run, and no run has so many"
+
 
 @dataclasses.dataclass(frozen=True)
 class RaisedAlarm:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from align.statistics import multiplicity
-from analysis.alignment import proxies
+from analysis.alignment import proxies, raised_alarms
 from analysis.alignment.figures import panel_name
 from analysis.alignment.judging import shown
 from analysis.alignment.measurements import Measurements
@@ -195,7 +195,8 @@ def _judged(study: AlignmentStudy) -> Iterator[str]:
 
 def _alarms(study: AlignmentStudy) -> Iterator[str]:
     yield ""
-    yield f"alarms of over-optimisation: {len(study.alarms) or 'none'}"
+    found = len(study.alarms) or "none" if study.alarm_rates else raised_alarms.UNABLE
+    yield f"alarms of over-optimisation: {found}"
     for item in study.alarms:
         yield (
             f"  {item.run_id} ({item.label}): {item.alarm.replace('_', ' ')} at step {item.step} "

@@ -61,7 +61,8 @@ def rollouts(study: Study) -> str:
     caption = (
         f"Rollouts: every form with its discrepancy, fitted to the cheapest runs in {len(study.outlook.rolled)} windows, predicts the dearer ones; "
         f"by how far beyond the compute fitted. Error is the median of |measured over predicted loss − 1|; coverage, width and interval score "
-        f"(lower is better) are of {100 * study.options.level:.0f}% intervals before rollouts stretched them. Forecasts weigh the forms so; special cases of theirs have weight 0."
+        f"(lower is better) are of {100 * study.options.level:.0f}% intervals before rollouts stretched them. Forecasts weigh the forms so; "
+        "special cases of theirs have weight 0."
     )
     return table(header, rows, range(1, 9), caption)
 

@@ -243,3 +243,11 @@ def test_an_alarm_that_healthy_runs_raise_too_is_said_to_tell_nothing(tmp_path, 
     assert drift.in_words.startswith("length drift: raised by 3 of 3 runs") and words in drift.in_words
     assert ("tells nothing" in drift.in_words) == (on_gold > 20)
     assert words in " ".join(" ".join(terminal.describe(made)).split())
+
+
+def test_runs_too_short_for_any_alarm_are_not_said_to_have_raised_none(tmp_path):
+    for seed in range(2):
+        runs.write(tmp_path, "ppo", {}, seed, course([20.0] * 3 + [44.0] * 3), kind="ppo")
+    made = study.study(read([str(tmp_path)]), Options(draws=20))
+    assert made.alarm_rates == []
+    assert "they need 7 measurements of a run, and no run has so many" in " ".join(terminal.describe(made))
