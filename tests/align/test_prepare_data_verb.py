@@ -41,6 +41,7 @@ def test_a_call_without_a_configuration_says_which_to_name():
     )
 
 
+@pytest.mark.slow
 def test_reading_examples_does_not_load_tensorflow():
     """Stages open stores and plan preparations; TensorFlow's start would cost each of them seconds and a gigabyte."""
     code = (

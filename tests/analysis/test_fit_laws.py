@@ -21,6 +21,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.slow
 def test_a_ladder_gives_laws_plots_and_report(ladder_directory, tmp_path):
     done = run(
         f"--runs={ladder_directory}", f"--output_dir={tmp_path / 'out'}", "--bootstrap=50", "--budgets=1e13,1e14"
@@ -41,6 +42,7 @@ def test_dry_run_shows_the_table_and_writes_nothing(ladder_directory, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_csv_with_a_named_held_out_run(tmp_path):
     frame = noise_free_frame().sort_values("flops").reset_index(drop=True)
     frame.to_csv(tmp_path / "runs.csv", index=False)
@@ -135,6 +137,7 @@ def test_a_recipe_that_stops_early_is_written_flagged_and_exits_3(epoch_frame, t
     assert "not to be trusted" in (tmp_path / "out" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_inference_tokens_add_the_inference_aware_optimum(ladder_directory, tmp_path):
     done = run(f"--runs={ladder_directory}", f"--output_dir={tmp_path}", "--bootstrap=0", "--inference_tokens=1e9")
     assert done.returncode == 0 and "tokens served" in done.stdout
@@ -143,6 +146,7 @@ def test_inference_tokens_add_the_inference_aware_optimum(ladder_directory, tmp_
         assert aware["params"]["value"] < best["params"]["value"] and aware["saved"]["value"] > 0
 
 
+@pytest.mark.slow
 def test_a_forecast_is_sealed_before_the_run_and_graded_after_it(ladder_directory, tmp_path):
     """--seal writes hashed forecasts, never over an earlier file; --score grades the run that came later."""
     (tmp_path / "plan.csv").write_text("params,tokens,name\n4e6,2e8,next\n")

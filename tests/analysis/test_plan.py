@@ -108,6 +108,7 @@ def test_bad_input_is_one_line_and_exit_code_two(tmp_path, arguments, message):
     assert message in done.stderr and len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_finished_runs_are_replayed(timed_directory):
     """Every run of the fit goes again, and the summary adds them up."""
     done = run(f"--runs={timed_directory}", TARGET, f"--watch={timed_directory}", "--replay")
@@ -115,6 +116,7 @@ def test_finished_runs_are_replayed(timed_directory):
     assert "of 39 runs would have been decided" in done.stdout and "lay in the 90% interval" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_running_job_is_judged(timed_directory, tmp_path):
     """A frozen run with half a curve and no record is found, counted and forecast."""
     running = RunConfig(

@@ -39,6 +39,7 @@ def test_resume_needs_no_gin_file_and_trains_what_has_no_record(lab, sweep):
     assert again.code == 0 and len(lab.started()) == before + 1
 
 
+@pytest.mark.slow
 def test_cancel_lets_trainers_save_and_resume_goes_on(lab, start_sweep):
     driver = start_sweep(f"--gin_file={lab.seeds(0, 1)}", seconds=60.0)
     wait_until(lambda: any(lab.root.glob("*/attempts/*/metrics.jsonl")))

@@ -168,6 +168,7 @@ def test_kill_9_of_the_driver_leaves_no_orphan_and_the_same_command_finishes(lab
     assert sorted(collections.Counter(lab.started()).values()) == [1, 1, 2]
 
 
+@pytest.mark.slow
 def test_two_drivers_on_one_root_train_each_run_once(lab, start_sweep):
     gin_file = lab.gin_file(MISSPELT.replace("RunConfig.sede", "WIDTH").replace("(1, 2)", "(16, 32, 48, 64)"))
     drivers = [start_sweep(f"--gin_file={gin_file}", seconds=0.5) for _ in range(2)]

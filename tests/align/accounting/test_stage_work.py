@@ -18,6 +18,8 @@ from scaling.accounting.flops import MFU_CONVENTION
 from tests.align.accounting import wide_stages
 from tests.align.stages import small_stages
 
+pytestmark = pytest.mark.slow
+
 BELOW, ABOVE = 0.98, 1.12
 
 
@@ -61,7 +63,6 @@ def test_reward_models(wide, monkeypatch, ranks):
     held("flops", stage.work(1, []), xla)
 
 
-@pytest.mark.slow
 def test_a_live_reference_counts_with_the_steps_and_a_cached_one_before_them(wide, monkeypatch):
     parent, examples, root = wide
     live = PreferenceStageConfig(parent, examples[2], training=wide_stages.training(), reference="live")
@@ -80,7 +81,6 @@ def test_a_live_reference_counts_with_the_steps_and_a_cached_one_before_them(wid
     held("flops_preparation", stage.work(1, []), made)
 
 
-@pytest.mark.slow
 def test_ppo(wide, monkeypatch):
     """One epoch of one minibatch, since XLA counts a loop's body once: policy, reference, value network, reward model; samples are apart."""
     parent, examples, root = wide

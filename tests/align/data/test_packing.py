@@ -42,6 +42,7 @@ def test_the_same_seed_packs_the_same_and_another_seed_otherwise(split):
     assert pack(split, 64).members == pack(split, 64).members != pack(split, 64, seed=1).members
 
 
+@pytest.mark.slow
 def test_packed_loss_is_the_sum_of_the_losses_of_the_examples(split):
     """With the real transformer: segments do not see each other and positions restart, so that packing changes nothing but the cost."""
     config = ladder.llama(width=64, vocab_size=BYTES.size)

@@ -14,6 +14,7 @@ def drawn(weights_V, uniform_Bx2):
     return np.asarray(draw(jnp.asarray(uniform_Bx2, jnp.float32), weights_BxV))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [5, 64, 200])
 def test_frequencies_over_blocks_agree_with_the_weights(count):
     """20,000 draws from weights of very different sizes, a block of them empty where there are several; chi-square."""
@@ -32,6 +33,7 @@ def test_frequencies_over_blocks_agree_with_the_weights(count):
     assert stats.chisquare(observed[filled], groups[filled] * observed.sum() / groups.sum()).pvalue > 1e-3
 
 
+@pytest.mark.slow
 def test_the_ends_of_the_unit_interval_give_the_first_and_the_last_index_that_weigh_something():
     """Also where the largest number below 1 times the sum rounds to the sum, and where zeros stand at both ends."""
     below_one = np.nextafter(np.float32(1), np.float32(0))
@@ -43,6 +45,7 @@ def test_the_ends_of_the_unit_interval_give_the_first_and_the_last_index_that_we
     assert drawn([0.0, 1.0, 0.0], ends).tolist() == [1, 1, 1]
 
 
+@pytest.mark.slow
 def test_a_tiny_weight_is_drawn_as_often_as_it_should():
     """Weight 1e-4 in a block of its own: 100 of a million expected, within five standard deviations."""
     weights = np.zeros(128)

@@ -27,6 +27,7 @@ def test_samples_do_not_depend_on_the_mesh():
     assert found["2x2x2 scan"]["query_shard"] == [2, 32, 1, 32], "a mesh that is ignored would pass too"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers", ["unroll", "scan"])
 def test_the_whole_program_exports_for_tpu_and_gpu(layers):
     """Prefill, the decoding loop, filters, stop sequences and keys lower for accelerators without one at hand."""

@@ -48,6 +48,7 @@ def test_a_judge_is_bounded_and_reads_the_completion(judge):
     np.testing.assert_array_equal(scores, judge.score_texts([praise, blame]))
 
 
+@pytest.mark.slow
 def test_training_again_gives_the_same_judge_and_a_file_is_not_overwritten(judge, tmp_path):
     config = JudgeConfig(str(tmp_path / "again.npz"), domains=("products",), penalties=(1.0, 3.0))
     assert train_judge(config).identity == judge.identity

@@ -26,6 +26,7 @@ def rows(lengths, prompt_lengths, width, seed=0):
     return Sequences(tokens, np.array(prompt_lengths, np.int32), np.array(lengths, np.int32))
 
 
+@pytest.mark.slow
 def test_each_log_probability_is_that_of_the_full_forward_pass_by_a_plain_loop(policy):
     model, parameters = policy
     sequences = rows([9, 6], [3, 4], 10)
@@ -40,6 +41,7 @@ def test_each_log_probability_is_that_of_the_full_forward_pass_by_a_plain_loop(p
             np.testing.assert_allclose(log_probs[row, index], expected, rtol=2e-5)
 
 
+@pytest.mark.slow
 def test_what_lies_after_a_row_and_how_wide_it_is_padded_changes_nothing(policy):
     model, parameters = policy
     short, long = rows([9, 6], [3, 4], 10), rows([9, 6], [3, 4], 10)
@@ -52,6 +54,7 @@ def test_what_lies_after_a_row_and_how_wide_it_is_padded_changes_nothing(policy)
     assert not np.any(other[:, 10:])
 
 
+@pytest.mark.slow
 def test_columns_before_the_first_completion_need_no_head(policy):
     model, parameters = policy
     sequences = rows([9, 6], [3, 4], 10)
@@ -78,6 +81,7 @@ def test_temperature_divides_the_logits_and_entropy_is_that_of_the_same_distribu
     np.testing.assert_allclose(hot, found.log_probs, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_exact_divergence_of_a_policy_from_itself_is_zero_and_its_mean_is_that_of_the_samples(policy):
     model, parameters = policy
     other = jax.tree.map(lambda leaf: leaf * 1.1, parameters)

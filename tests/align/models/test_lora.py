@@ -51,6 +51,7 @@ def test_every_adapted_kernel_and_no_other_parameter_changes(base):
     assert changed == set(lora.adapted_kernels(CONFIG, config))
 
 
+@pytest.mark.slow
 def test_gradients_reach_both_factors_once_b_has_moved(base):
     config = LoraConfig(rank=1)
     adapter = jax.tree.map(lambda leaf: leaf + 0.1, lora.init_adapter(CONFIG, config, jax.random.key(1)))

@@ -43,6 +43,7 @@ def assert_close(actual, expected):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-5 * max(1, np.abs(theirs).max()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", [ROOM, Room(9, 9)], ids=["shared", "too wide to gain"])
 def test_log_probabilities(model_and_parameters, room):
     model, parameters = model_and_parameters
@@ -59,6 +60,7 @@ def test_log_probabilities(model_and_parameters, room):
     assert_close(*(jax.jit(jax.grad(function, has_aux=True))(parameters) for function in (shared, separate)))
 
 
+@pytest.mark.slow
 def test_scalars(model_and_parameters):
     model, parameters = model_and_parameters
     head = scalar_head.init_head(32, jax.random.key(0))

@@ -37,6 +37,7 @@ def test_labels_are_wrong_as_often_as_the_rater_errs(laboratory, tmp_path):
     assert abs(flipped.mean() - 0.25) < 4 * np.sqrt(0.25 * 0.75 / len(flipped))
 
 
+@pytest.mark.slow
 def test_the_best_distinct_samples_of_each_prompt_are_kept(laboratory, tmp_path):
     """Against all samples of the same prompts, which a ranked store holds: equal completions count once, and none that was left out beats one that was kept."""
     best = collect(config(laboratory, tmp_path / "best", make="best", keep=2), Interruption())

@@ -33,6 +33,7 @@ def rows(store: str, count: int):
     return ExampleStore.open(store).split("train").sequences(np.arange(count), LENGTH)
 
 
+@pytest.mark.slow
 def test_scores_are_the_models_normalised_ones_whatever_the_batch(laboratory):
     """Against head and normalisation read from the run itself; twelve rows do not divide into batches of eight."""
     parent = find(ParentConfig(laboratory.reward))

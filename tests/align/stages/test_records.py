@@ -38,6 +38,7 @@ def test_best_of_n_draws_and_scores(laboratory):
     np.testing.assert_allclose(np.mean(by_prompt["gold"], axis=0), [row["gold"] for row in rows])
 
 
+@pytest.mark.slow
 def test_a_cached_reference_is_a_preparation(laboratory, tmp_path):
     config = PreferenceStageConfig(
         laboratory.policy,

@@ -41,6 +41,7 @@ def test_kaplans_constants_return():
     assert max(curve.misfit for curve in found.details["curves"]) < 1e-3
 
 
+@pytest.mark.slow
 def test_corrected_runs_give_the_law_of_size_and_least_steps():
     """From S to S_min by the fitted B_crit, then L(N, S_min): the exponents that made the data."""
     frame = runs()

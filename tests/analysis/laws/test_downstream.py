@@ -21,6 +21,7 @@ def answered(seed, trials=1000, losses=None):
     return pd.DataFrame({"loss": losses, "accuracy": right / trials, "trials": trials})
 
 
+@pytest.mark.slow
 def test_the_fit_is_the_maximum_of_the_likelihood():
     """The binomial likelihood, maximised by scipy from the truth, is not above ours."""
     frame = answered(0)

@@ -25,6 +25,7 @@ def test_the_planted_form_is_preferred_and_its_slope_returns(form, slope):
     assert (low < truth).all() and (truth < high).all() and (low < value).all()
 
 
+@pytest.mark.slow
 def test_intervals_of_the_slope_cover():
     rng = np.random.default_rng(1)
     held = 0

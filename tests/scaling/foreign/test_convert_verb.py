@@ -41,6 +41,7 @@ def test_dry_run_checks_and_writes_nothing(hugging_face, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_bad_input_gives_one_line_and_exit_code_2(hugging_face, tmp_path):
     target = tmp_path / "ours"
     assert_one_line(convert(f"--from_hugging_face={hugging_face}"), "--from_hugging_face with --to")

@@ -91,6 +91,7 @@ def signalled_after(step: int, interruption: Interruption, monkeypatch) -> None:
     monkeypatch.setattr(Curve, "observe", observe_and_signal)
 
 
+@pytest.mark.slow
 def test_on_cpu_a_member_is_bit_for_bit_the_run_alone(directories, alone):
     assert set(train_directories(paths(directories), population=3).values()) == {"completed"}
     for actual, expected in zip(directories, alone, strict=True):
@@ -171,6 +172,7 @@ def test_a_signal_during_evaluation_saves_every_state_in_hand(directories, monke
     assert [[path.name for path in directory.checkpoints.iterdir()] for directory in directories] == [["8"]] * 3
 
 
+@pytest.mark.slow
 def test_a_fault_of_one_costs_the_others_nothing(directories, alone, monkeypatch, capsys):
     """One is held by another process, another's disk is full in the middle of the training."""
     write_row = Curve.write_row

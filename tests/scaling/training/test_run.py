@@ -159,6 +159,7 @@ def test_a_held_out_loss_that_is_not_finite_is_a_divergence(
     assert math.isfinite(record["train_loss"])
 
 
+@pytest.mark.slow
 def test_adafactor_and_bfloat16_learn_too(byte_store, tmp_path):
     config = small_runs.config(
         byte_store,

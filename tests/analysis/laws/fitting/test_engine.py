@@ -50,6 +50,7 @@ def test_the_optimum_is_no_worse_than_an_outside_optimiser_finds(table):
         assert found.objective <= other.fun * 1e-3 * (1 + 1e-9)
 
 
+@pytest.mark.slow
 def test_problems_with_tables_of_their_own_end_as_they_would_alone():
     """Three tables of one length in one batch, each with its own variables, responses and weights: more problems than lanes."""
     rng = np.random.default_rng(0)

@@ -85,6 +85,7 @@ def test_what_is_held_stays_held(epoch):
     )
 
 
+@pytest.mark.slow
 def test_an_end_that_the_data_do_not_set_is_infinite():
     """Noise of 10% over a factor of four in N and D determines no beta: no value is excluded, and the method says so."""
     rng = np.random.default_rng(0)

@@ -51,6 +51,7 @@ def test_replicates_raise_noise_that_the_residuals_hide(ladder):
     assert "raise" in found.explanation
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_study(ladder):
     first, second = (study.fit_all(ladder, study.Options(bootstrap=30, seed=5)).to_json() for _ in range(2))
     assert first == second
