@@ -23,6 +23,7 @@ def sweep_id(lab: Laboratory) -> str:
     return only
 
 
+@pytest.mark.slow
 def test_resume_needs_no_gin_file_and_trains_what_has_no_record(lab, sweep):
     gin_file = lab.seeds(0, 1, 2)
     assert sweep(f"--gin_file={gin_file}", "--retries=0", behaviour={1: "crash"}).code == 1
@@ -53,6 +54,7 @@ def test_cancel_lets_trainers_save_and_resume_goes_on(lab, start_sweep):
     assert "2 models: 2 completed" in status.out and "1 jobs submitted to the engine serial" in status.out
 
 
+@pytest.mark.slow
 def test_workers_with_shares_train_each_run_once_and_together_all(lab, sweep):
     gin_file = lab.gin_file(
         "sweep_config.Sweep.parts = (@sweep_config.Part(),)\nsweep_config.Part.axes = (@sweep_config.Grid(),)\n"

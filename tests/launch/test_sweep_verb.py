@@ -156,6 +156,7 @@ def test_a_signal_lets_trainers_save_exits_75_and_the_same_command_continues(lab
     assert all(steps) and not set(steps[0]) & set(steps[1]), "the second attempt must go on where the first stopped"
 
 
+@pytest.mark.slow
 def test_kill_9_of_the_driver_leaves_no_orphan_and_the_same_command_finishes(lab, start_sweep, sweep):
     gin_file = lab.gin_file(MISSPELT.replace("RunConfig.sede", "WIDTH").replace("(1, 2)", "(16, 32, 48)"))
     driver = start_sweep(f"--gin_file={gin_file}", seconds=60.0)

@@ -66,6 +66,7 @@ def test_columns_before_the_first_completion_need_no_head(policy):
         log_probabilities.token_log_probs(model, parameters, sequences, first_column=0)
 
 
+@pytest.mark.slow
 def test_temperature_divides_the_logits_and_entropy_is_that_of_the_same_distribution(policy):
     model, parameters = policy
     sequences = rows([9, 6], [3, 4], 10)

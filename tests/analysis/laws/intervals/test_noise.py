@@ -59,6 +59,7 @@ def test_tables_without_the_recipe_still_find_replicates():
     assert noise.mixtures(bare) == ()
 
 
+@pytest.mark.slow
 def test_a_table_that_mixes_schedules_is_flagged(ladder):
     frame = ladder.frame.assign(schedule=["cosine", *["wsd"] * (len(ladder) - 1)])
     mixed = study.fit_all(dataclasses.replace(ladder, frame=frame), study.Options(bootstrap=0))
@@ -73,6 +74,7 @@ def bent(runs: table.RunsTable) -> table.RunsTable:
     return table.build(raw)
 
 
+@pytest.mark.slow
 def test_lack_of_fit_is_seen_where_the_law_is_wrong_and_not_where_it_is_right():
     """Its residuals alone cannot show it (they are what the noise is estimated from); the replicates can."""
     runs = ladder_table(0, noise=0.003)
@@ -86,6 +88,7 @@ def test_lack_of_fit_is_seen_where_the_law_is_wrong_and_not_where_it_is_right():
         assert item.to_json()["noise"]["lack_of_fit"]["p"] == item.noise.lack_of_fit.p
 
 
+@pytest.mark.slow
 def test_lack_of_fit_has_its_level():
     """Twenty right laws: at 10% two are expected and six are the 99.8th percentile."""
     tests = []

@@ -129,6 +129,7 @@ def test_seed_noise_follows_the_loss():
         seed_noise.SeedNoise(0.1, 0.2, 3.0, 3.0)
 
 
+@pytest.mark.slow
 def test_the_exponent_of_a_known_law_lies_in_its_interval():
     """Thirty sweeps with 0.3% noise: 90% intervals hold the truth in 22 or more (27 expected, three standard deviations less)."""
     law = synthetic.KnownLaw()

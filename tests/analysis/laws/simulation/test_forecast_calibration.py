@@ -27,6 +27,7 @@ def test_runs_asked_for_obey_the_law_of_the_sweep():
     assert truth.log_loss(asked, design) == pytest.approx(found, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_the_ideal_interval_is_that_of_the_right_law_refitted_to_other_noise():
     """Spread of (run − forecast of the refitted law) over 200 draws of noise so small that the law is linear in it."""
     design, model, rng = synthetic.grid(), NoiseModel(1e-4), np.random.default_rng(1)
