@@ -189,9 +189,6 @@ class WeightedSum(NamedByKind):
 TokenProgram = SingleProgram | WeightedSum
 
 
-TokenProgram = TokenCount | ForbiddenTokens | Parity | NoRepeat | LengthWindow | TokenWeights | WeightedSum
-
-
 def _count(sequences: Sequences, vocabulary: Vocabulary, tokens: tuple[int, ...]) -> np.ndarray:
     """float64 [B]: how many tokens of a set each completion has."""
     outside = [token for token in tokens if not 0 <= token < vocabulary.size]

@@ -69,9 +69,8 @@ class PreferenceStage(TrainedStage):
         self._validation = self._held_out(store)
         splits = (self._examples, *([self._validation] if self._validation is not None else []))
         for split in splits:
-            data.soft_labels(
-                split, np.arange(len(split)), config.soft_labels
-            )  # Refuses unknown scores now and not in the middle.
+            # Refuses unknown scores now and not in the middle.
+            data.soft_labels(split, np.arange(len(split)), config.soft_labels)
         self._first_column, self._room = data.first_column(*splits), data.room(*splits)
         self._policy = policies.Policy.of(
             parent, training, training.batch_size // training.execution.accumulation, config.lora
